@@ -1,0 +1,138 @@
+"""What the hub asks of a system, and what it hears back: the words of every write. Pure, frozen.
+
+A request carries everything the call needs, ERP codes included, so that a worker performs it without looking
+anything up and its digest can be approved. `key` is the idempotency key: one per business intention, for ever.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from canonical.money import is_exact
+from canonical.types import Address, Currency, Frozen, Id, Text
+
+
+class Request(Frozen):
+    """Base of all requests."""
+
+    key: Id
+
+
+class EnsureParty(Request):
+    """Find the customer by `code` (unique in the ERP) or create it; bring name and address up to date."""
+
+    code: Id
+    name: Text
+    email: Text = ""
+    tax_id: Text = ""
+    address: Address = Address()
+
+
+class PostingLine(Frozen):
+    """One line of a document, with the accounting decided: codes as the ERP's own books name them."""
+
+    description: Text
+    product_code: Text = ""
+    revenue_account: Id
+    deferred_account: Text = ""
+    tax_codes: tuple[Id, ...] = ()
+    quantity: Decimal = Decimal(1)
+    net: Decimal
+    tax: Decimal = Decimal(0)
+    service_from: date | None = None
+    service_to: date | None = None
+    dimensions: dict[str, str] = Field(default_factory=dict)
+    rule: Text = ""
+    """Id and version of the accounting rule that decided this line."""
+
+
+class PostDocument(Request):
+    """What PostInvoice and PostCreditMemo share. total = Σ net + Σ tax, checked; amounts are positive for both."""
+
+    party: Id
+    """The ERP's id of the customer."""
+    number: Text = ""
+    """The billing system's number, for people."""
+    currency: Currency
+    document_on: date
+    lines: tuple[PostingLine, ...]
+    total: Decimal
+    journal: Text = ""
+    note: Text = ""
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if sum((line.net + line.tax for line in self.lines), Decimal(0)) != self.total:
+            raise ValueError("the lines do not add up to the document's total")
+        if not is_exact(self.total, self.currency):
+            raise ValueError(f"{self.total} is not a whole number of minor units of {self.currency}")
+        return self
+
+
+class PostInvoice(PostDocument):
+    """Create and post a customer invoice, in the first open period on or after `document_on`."""
+
+    due_on: date | None = None
+    payment_term: Text = ""
+
+
+class PostCreditMemo(PostDocument):
+    """Create and post a credit memo, linked to the ERP invoice it credits, or on account when None."""
+
+    invoice: Id | None = None
+
+
+class ReverseDocument(Request):
+    """Post the document that takes all of `document` (an ERP id) back; never edit or delete the original."""
+
+    document: Id
+    document_on: date
+    total: Decimal
+    currency: Currency
+    party: Id
+    reason: Text = ""
+
+
+class RegisterPayment(Request):
+    """Record that `amount` was received for the ERP invoice `invoice` on `paid_on`."""
+
+    invoice: Id
+    party: Id
+    amount: Decimal
+    currency: Currency
+    paid_on: date
+    reference: Text = ""
+
+
+class WriteReference(Request):
+    """Store our facts (ERP number, id, state) on the object, where people of that system see them."""
+
+    kind: Id
+    external_id: Id
+    values: dict[str, str]
+
+
+class DocumentFacts(Frozen):
+    """What a system says a document is, read back after the write. None: that system does not tell."""
+
+    party: Id | None = None
+    net: Decimal | None = None
+    tax: Decimal | None = None
+    total: Decimal | None = None
+    currency: Currency | None = None
+    document_on: date | None = None
+    due_on: date | None = None
+    state: Text = ""
+
+
+class Written(Frozen):
+    """The answer to a write: the id and number the system gave, and what it holds now."""
+
+    external_id: Id
+    number: Text = ""
+    facts: DocumentFacts = DocumentFacts()
+    url: Text = ""

@@ -1,0 +1,60 @@
+"""Who: our own legal entities, customer accounts, and what they ask support."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+
+from canonical.models.base import BusinessObject, CurrencyField
+
+
+class LegalEntity(models.Model):
+    """A company of ours with its own books. Every document belongs to one."""
+
+    code = models.SlugField(max_length=40, unique=True)
+    name = models.CharField(max_length=200)
+    currency = CurrencyField(help_text="of its books")
+    country = models.CharField(max_length=2, blank=True)
+    timezone = models.CharField(max_length=60, default="UTC", help_text="decides the posting date of an instant")
+
+    class Meta:
+        verbose_name_plural = "legal entities"
+
+    def __str__(self) -> str:
+        return self.code
+
+
+class Party(BusinessObject):
+    """A customer account."""
+
+    kind: ClassVar[str] = "party"
+    name = models.CharField(max_length=300)
+    email = models.CharField(max_length=320, blank=True)
+    tax_id = models.CharField(max_length=60, blank=True)
+    address = models.JSONField(default=dict, blank=True)
+    region = models.CharField(max_length=60, blank=True, help_text="for accounting rules: the country unless mapped")
+    deleted_at_source = models.BooleanField(default=False)
+
+    class Meta:
+        verbose_name_plural = "parties"
+        indexes: ClassVar = [models.Index(fields=["name"], name="parties_by_name")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class SupportCase(BusinessObject):
+    """A case in a support platform. Its text is untrusted."""
+
+    kind: ClassVar[str] = "support_case"
+    party = models.ForeignKey(Party, models.PROTECT, null=True, blank=True, related_name="cases")
+    subject = models.TextField()
+    severity = models.CharField(max_length=40, blank=True)
+    status = models.CharField(max_length=20)
+    opened_at = models.DateTimeField()
+    first_reply_at = models.DateTimeField(null=True, blank=True)
+    resolved_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return self.subject[:80]

@@ -1,0 +1,294 @@
+"""order_to_cash: a subscription or an invoice of billing becomes a customer and posted documents in the ERP.
+
+The flow converges. Each event is a hint: the object is read as it is now, and whatever the ERP lacks is done, whether
+the event that should have asked for it came, came late, or never came. Steps that are not needed get no row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from canonical import xref
+from canonical.commands import EnsureParty, PostInvoice, RegisterPayment, Request, ReverseDocument, WriteReference, Written
+from canonical.models import Invoice, Party, Subscription, move
+from canonical.record import NotRecorded, Recorder
+from canonical.types import Address, CanonicalObject
+from connectors.models import Connection
+from connectors.sdk.contract import Connector
+from connectors.sdk.http import Call
+from hub import booking, review
+from hub.engine.flow import Blocked, Effect, Flow, Keep, Local, Read, Undo
+from hub.models import Run
+
+OWED = ("open", "paid", "uncollectible")
+"""Statuses of an invoice that is a claim and belongs in the books."""
+
+
+def source(run: Run) -> Connection:
+    """The billing connection the run came from."""
+    assert run.connection is not None
+    return run.connection
+
+
+def erp(run: Run) -> Connection:
+    """The ERP of the subject's legal entity."""
+    subject = invoice(run) or subscription(run)
+    assert subject is not None
+    return booking.erp_of(subject.legal_entity)
+
+
+def invoice(run: Run) -> Invoice | None:
+    """The invoice the run is about, as recorded; None for another subject."""
+    if run.subject_kind != "invoice" or run.object_id is None:
+        return None
+    return Invoice.objects.select_related("party", "legal_entity").get(pk=run.object_id)
+
+
+def subscription(run: Run) -> Subscription | None:
+    """The subscription the run is about; None for another subject."""
+    if run.subject_kind != "subscription" or run.object_id is None:
+        return None
+    return Subscription.objects.select_related("party", "legal_entity").get(pk=run.object_id)
+
+
+# read ------------------------------------------------------------------------------------------------------------
+
+
+def what_to_read(run: Run) -> dict[str, Any]:
+    """The subject, by its own id."""
+    return {"kind": run.subject_kind, "id": run.subject_id}
+
+
+def ask(connector: Connector, client: Any, request: dict[str, Any], call: Call) -> Sequence[CanonicalObject]:
+    """Read the object as it is now."""
+    return connector.fetch[request["kind"]](client, request["id"], call)
+
+
+def record(run: Run, said: Sequence[CanonicalObject]) -> None:
+    """Keep what billing says, and put the money on the run."""
+    connection = source(run)
+    try:
+        ids = Recorder(connection.pk, connection.legal_entity, provenance=f"run {run.pk}").record(said)
+    except NotRecorded as gap:
+        raise Blocked(
+            "missing_mapping", review.fingerprint("missing", gap.kind, connection.pk, gap.external_id),
+            f"{connection}: {gap}", group="integration engineer", what=gap.kind, id=gap.external_id,
+        ) from None  # fmt: skip
+    run.object_id = ids[run.subject_kind, run.subject_id]
+    document = invoice(run)
+    if document is not None:
+        run.amount, run.currency = document.total, document.currency
+
+
+# book ------------------------------------------------------------------------------------------------------------
+
+
+def book(run: Run) -> None:
+    """Give every line its accounts and codes, or ask who knows them."""
+    document = invoice(run)
+    if document is None:
+        _book_subscription(run)
+        return
+    if document.state == "recorded" and document.status in OWED and document.total:
+        if document.total < 0:
+            raise Blocked(
+                "refused", review.fingerprint("negative", document.pk), f"{document} is negative: billing owes the customer",
+                group=booking.ACCOUNTANT, invoice=document.pk,
+            )  # fmt: skip
+        booking.book(document, source(run))
+        move(document, "map", by="order_to_cash", run_id=run.pk)
+    elif document.state in ("recorded", "mapped") and (document.status == "void" or document.status in OWED):
+        move(document, "withdraw", by="order_to_cash", note=f"{document.status}, total {document.total}", run_id=run.pk)
+
+
+def _book_subscription(run: Run) -> None:
+    agreed = subscription(run)
+    assert agreed is not None
+    target = booking.erp_of(agreed.legal_entity)
+    for item in agreed.items.filter(ended=False).select_related("product"):
+        ref = xref.external("product", item.product_id, source(run).pk)
+        assert ref is not None and ref.external_id is not None
+        on = (agreed.started_at or run.started_at).date()
+        booking.code("product", source(run), ref.external_id, target, on, item.product.name)
+
+
+# customer --------------------------------------------------------------------------------------------------------
+
+
+def party(run: Run) -> Party | None:
+    """The customer, once the document is one the ERP should have."""
+    document = invoice(run)
+    if document is not None:
+        return document.party if document.state == "mapped" else None
+    agreed = subscription(run)
+    return agreed.party if agreed else None
+
+
+def ensure_party(run: Run) -> Request | None:
+    """Find or create the customer, unless the ERP has it."""
+    customer = party(run)
+    if customer is None or xref.external("party", customer.pk, erp(run).pk):
+        return None
+    ref = xref.external("party", customer.pk, source(run).pk)
+    assert ref is not None and ref.external_id is not None
+    code = f"{source(run).slug}/{ref.external_id}"
+    return EnsureParty(
+        key=code, code=code, name=customer.name or customer.email or ref.external_id, email=customer.email, tax_id=customer.tax_id,
+        address=Address.model_validate(customer.address or {}),
+    )  # fmt: skip
+
+
+def customer_id(run: Run, customer: Party) -> str:
+    """The ERP's id of a customer."""
+    ref = xref.external("party", customer.pk, erp(run).pk)
+    assert ref is not None and ref.external_id is not None, "the customer step comes before"
+    return ref.external_id
+
+
+# post ------------------------------------------------------------------------------------------------------------
+
+
+def post_invoice(run: Run) -> Request | None:
+    """The invoice as the ERP shall post it."""
+    document = invoice(run)
+    if document is None or document.state != "mapped":
+        return None
+    return PostInvoice(
+        key=key(run), party=customer_id(run, document.party), number=document.number, currency=document.currency,
+        document_on=document.issued_on, due_on=document.due_on, lines=booking.posting_lines(document), total=document.total,
+        journal=next((line.posting["journal"] for line in document.lines.all() if line.posting), ""), note=document.number,
+    )  # fmt: skip
+
+
+def posted(run: Run, written: Written) -> None:
+    """The ERP holds it."""
+    document = invoice(run)
+    assert document is not None
+    if document.state == "mapped":
+        move(document, "post", by="order_to_cash", note=f"{written.number} ({written.external_id})", run_id=run.pk)
+
+
+def key(run: Run, what: str = "") -> str:
+    """The idempotency key of a document: readable, and the same for every run about it."""
+    return f"{source(run).slug}/{run.subject_id}" + (f"/{what}" if what else "")
+
+
+# write back ------------------------------------------------------------------------------------------------------
+
+
+def write_reference(run: Run) -> Request | None:
+    """Show billing's people the ERP's number."""
+    document = invoice(run)
+    if document is None:
+        agreed = subscription(run)
+        if agreed is None or run.context.get("written_back"):
+            return None
+        values = {"tieout_erp_customer": customer_id(run, agreed.party)}
+    elif document.state == "posted":
+        ref = xref.external("invoice", document.pk, erp(run).pk)
+        assert ref is not None
+        values = {"tieout_erp_number": ref.number, "tieout_erp_id": ref.external_id or "", "tieout_run": str(run.correlation_id)}
+    else:
+        return None
+    return WriteReference(key=key(run, "reference"), kind=run.subject_kind, external_id=run.subject_id, values=values)
+
+
+def written_back(run: Run, written: Written) -> None:
+    """Billing shows the number."""
+    run.context = {**run.context, "written_back": True}
+    document = invoice(run)
+    if document is not None and document.state == "posted":
+        move(document, "confirm", by="order_to_cash", run_id=run.pk)
+
+
+# pay -------------------------------------------------------------------------------------------------------------
+
+
+def register_payment(run: Run) -> Request | None:
+    """Carry a full payment to the ERP."""
+    document = invoice(run)
+    if document is None or document.status != "paid" or document.state != "confirmed" or not document.paid:
+        return None
+    ref = xref.external("invoice", document.pk, erp(run).pk)
+    assert ref is not None and ref.external_id is not None
+    return RegisterPayment(
+        key=key(run, "payment"), invoice=ref.external_id, party=customer_id(run, document.party), amount=document.paid,
+        currency=document.currency, paid_on=document.paid_on or document.issued_on, reference=document.number or run.subject_id,
+    )  # fmt: skip
+
+
+def paid(run: Run, written: Written) -> None:
+    """The ERP holds the payment."""
+    document = invoice(run)
+    assert document is not None
+    if document.state == "confirmed":
+        move(document, "settle", by="order_to_cash", note=written.external_id, run_id=run.pk)
+
+
+# reverse ---------------------------------------------------------------------------------------------------------
+
+
+def reverse_voided(run: Run) -> Request | None:
+    """Take a posted invoice back when billing voided it."""
+    document = invoice(run)
+    return reversal(run) if document is not None and document.status == "void" else None
+
+
+def reversal(run: Run) -> Request | None:
+    """The document that takes the posted invoice back, when there is one to take back."""
+    document = invoice(run)
+    if document is None or document.state not in ("posted", "confirmed", "settled"):
+        return None
+    ref = xref.external("invoice", document.pk, erp(run).pk)
+    assert ref is not None and ref.external_id is not None
+    return ReverseDocument(
+        key=key(run, "reversal"), document=ref.external_id, document_on=document.voided_on or document.issued_on, total=document.total,
+        currency=document.currency, party=customer_id(run, document.party), reason=f"{document.number or run.subject_id} {document.status}",
+    )  # fmt: skip
+
+
+def reversed_(run: Run, written: Written) -> None:
+    """The ERP holds the document that takes it back."""
+    document = invoice(run)
+    assert document is not None
+    if document.state != "reversed":
+        move(document, "reverse", by="order_to_cash", note=written.number, run_id=run.pk)
+
+
+def owner_of_party(run: Run) -> tuple[str, int]:
+    """The customer's reference belongs to the customer, not to the run's subject."""
+    customer = party(run)
+    assert customer is not None
+    return "party", customer.pk
+
+
+READ = Read("read", source, what_to_read, ask, record)
+
+FLOW = Flow(
+    name="order_to_cash",
+    title="Order to cash",
+    group=booking.ACCOUNTANT,
+    triggers=frozenset(
+        [
+            "billing.subscription.created", "billing.subscription.updated", "billing.subscription.cancelled", "billing.subscription.observed",
+            "billing.invoice.finalized", "billing.invoice.paid", "billing.invoice.voided", "billing.invoice.uncollectible",
+            "billing.invoice.observed",
+        ]
+    ),
+    steps=(
+        READ,
+        Local("book", book),
+        Effect(
+            "customer", "ensure_party", erp, ensure_party, lambda run, written: None, Keep("a customer without documents harms nobody"),
+            creates="party", owner=owner_of_party, lane=lambda run: f"party:{owner_of_party(run)[1]}",
+        ),
+        Effect(
+            "post", "post_invoice", erp, post_invoice, posted, Undo("reverse_invoice", reversal, reversed_), creates="invoice",
+        ),
+        Effect("write_back", "write_reference", source, write_reference, written_back, Keep("a note about the ERP stays true")),
+        Effect("pay", "register_payment", erp, register_payment, paid, Keep("money received is a fact"), creates="payment"),
+        Effect("reverse", "reverse_invoice", erp, reverse_voided, reversed_, Keep("a reversal is final; a new invoice follows"), creates="reversal"),
+    ),
+)  # fmt: skip
+"""Subscription created or invoice issued, paid, voided → customer, posted invoice, ERP number in billing, payment."""

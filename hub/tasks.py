@@ -1,0 +1,61 @@
+"""What Celery carries: nudges and slots. No task holds work: what there is to do is in PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from celery import shared_task
+from django.db import connection as database
+from django.db import transaction
+
+from connectors.models import Connection
+from hub.engine import pump
+from hub.engine.worker import Worker
+from hub.flows import sweep
+from hub.models import Slot
+
+log = structlog.get_logger("hub.tasks")
+
+DRAIN_SECONDS = 20.0
+
+
+@shared_task(name="tieout.drain")
+def drain() -> int:
+    """Work whatever is due."""
+    with Worker() as worker:
+        return worker.drain(DRAIN_SECONDS)
+
+
+@shared_task(name="tieout.pump")
+def beat() -> int:
+    """Hand on leases that ran out and wake workers. Beat sends this every second; a second beat does no harm."""
+    pump.expire_leases()
+    return pump.nudge()
+
+
+@shared_task(name="tieout.sweep")
+def sweep_stream(connection: str, stream: str, every_seconds: int = 60) -> int | None:
+    """Start the sweep of this slot; None when another beat has started it, or the connection is not active."""
+    source = Connection.objects.filter(slug=connection, state="active").first()
+    if source is None:
+        log.info("sweep_skipped", connection=connection, stream=stream)
+        return None
+    with transaction.atomic():
+        slot = claim_slot(f"sweep:{connection}:{stream}", every_seconds)
+        if slot is None:
+            return None
+        slot.run = sweep.begin(source, stream, by="schedule")
+        slot.save(update_fields=["run"])
+    return slot.run.pk
+
+
+def claim_slot(job: str, every_seconds: int) -> Slot | None:
+    """Take the slot of `job` that is now, by PostgreSQL's clock; None when it is taken."""
+    with database.cursor() as cursor:
+        cursor.execute("SELECT now()")
+        now: datetime = cursor.fetchone()[0]  # type: ignore[index]
+    every = timedelta(seconds=max(1, every_seconds))
+    epoch = datetime(2000, 1, 1, tzinfo=UTC)
+    slot, created = Slot.objects.get_or_create(job=job, starts_at=epoch + (now - epoch) // every * every)
+    return slot if created else None
