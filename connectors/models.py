@@ -81,8 +81,9 @@ class Connection(FSMModelMixin, models.Model):
 
     def set_credentials(self, values: dict[str, Any]) -> None:
         """Validate by the connector's model and seal. Raises pydantic.ValidationError. Does not save."""
-        valid = self.spec.credentials.model_validate(values)
-        self.sealed_credentials = secrets.seal(f"{self.slug}/credentials", valid.model_dump(mode="json"))
+        self.spec.credentials.model_validate(values)
+        # What was given, not the model's dump, which masks its secrets.
+        self.sealed_credentials = secrets.seal(f"{self.slug}/credentials", values)
 
     def read_credentials(self) -> Any:
         """The connector's credentials model. Raises connectors.secrets.Unreadable."""

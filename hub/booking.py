@@ -144,19 +144,34 @@ def posting_lines(invoice: Invoice) -> tuple[PostingLine, ...]:
 
 
 def heal_with(row: AccountingRule | CodeMapping, *, by: str) -> int:
-    """A row came into force: let go on exactly what waited for what it says. Returns how many steps."""
+    """A row came into force: let go on exactly what waited for what it says. Returns how many steps.
+
+    Inside the transaction that put the row in force. An item collects documents of several days under the first one's;
+    it heals when the row says it for any of them, and what is of another day asks again.
+    """
+    review.wait_for_settling()
     healed = 0
     for item in ReviewItem.objects.filter(state="open", cause=ReviewItem.Cause.MISSING_MAPPING):
-        if _answers(row, item.detail):
+        if _answers(row, item.detail) and any(_covers(row, day) for day in _days(item)):
             healed += review.heal(item, by=by)
     return healed
 
 
+def _covers(row: AccountingRule | CodeMapping, day: date) -> bool:
+    return row.valid_from <= day and (row.valid_to is None or day <= row.valid_to)
+
+
+def _days(item: ReviewItem) -> set[date]:
+    """The days whose rules the blocked runs ask for: an invoice's own, else the run's."""
+    runs = review.blocked_runs(item)
+    of_invoices = runs.filter(subject_kind="invoice").values("object_id")
+    days = set(Invoice.objects.filter(pk__in=of_invoices).values_list("issued_on", flat=True))
+    others = runs.exclude(subject_kind="invoice").values_list("started_at", flat=True)
+    return days | {at.date() for at in others} | {date.fromisoformat(item.detail["on"])}
+
+
 def _answers(row: AccountingRule | CodeMapping, asked: dict[str, Any]) -> bool:
     if "on" not in asked:
-        return False
-    on = date.fromisoformat(asked["on"])
-    if not (row.valid_from <= on and (row.valid_to is None or on <= row.valid_to)):
         return False
     if isinstance(row, CodeMapping):
         return (row.what, row.source.slug, row.source_code, row.target.slug) == (
@@ -165,7 +180,7 @@ def _answers(row: AccountingRule | CodeMapping, asked: dict[str, Any]) -> bool:
     if asked["what"] != "accounting_rule" or row.legal_entity.code != asked["entity"]:
         return False
     product = Product.objects.filter(pk=asked["product"]).first() if asked["product"] else None
-    scope = Scope(row.legal_entity, product, asked["region"], on)
+    scope = Scope(row.legal_entity, product, asked["region"], row.valid_from)
     try:
         return accounting_rule(scope, [row]) == row
     except Blocked:

@@ -41,6 +41,28 @@ class NotAllowed(Exception):
     """The answer is not one of this item's, lacks what it needs, or the item is answered already."""
 
 
+HEALING_LOCK = 0x71E2
+
+
+def hold_off_healing() -> None:
+    """While this transaction lasts, no cause can go away: what it finds missing is asked for before anybody can mend it.
+
+    Taken by every settling (shared with the others) and by `heal` (alone): otherwise a step could find its mapping
+    missing, and begin to wait for it after the approval has looked for those who wait.
+    """
+    _healing_lock("_shared")
+
+
+def _healing_lock(how: str = "") -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT pg_advisory_xact_lock{how}(%s)", [HEALING_LOCK])
+
+
+def wait_for_settling() -> None:
+    """The other side of `hold_off_healing`: from here on, everything blocked so far is seen."""
+    _healing_lock()
+
+
 def fingerprint(*parts: object) -> str:
     """The identity of a cause: failures with the same parts share one open item."""
     return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()

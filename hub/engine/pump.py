@@ -7,8 +7,9 @@ nobody claimed is simply sent again by the next beat.
 from __future__ import annotations
 
 import structlog
+from celery import Celery
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 
 from connectors.models import Connection
 from hub import flows, review
@@ -18,7 +19,6 @@ from hub.models import Attempt, Step
 
 log = structlog.get_logger("hub.engine")
 
-QUEUE = "celery"
 MANY = 20
 """Due steps that are worth waking every worker for."""
 
@@ -39,8 +39,7 @@ def expire_leases(limit: int = 200) -> int:
 
 
 def _hand_on(step: Step) -> None:
-    spec = flows.get(step.run.flow, step.run.version).step(step.name)
-    repeatable = isinstance(spec, Local | Read)
+    repeatable = _is_repeatable(step)
     Attempt.objects.create(
         step=step, run=step.run, connection_id=step.connection_id, number=step.attempts, outcome=Attempt.Outcome.LOST,
         worker=step.worker, error_code="lease_expired", error="the worker never came back",
@@ -52,6 +51,14 @@ def _hand_on(step: Step) -> None:
     if step.crashes + 1 >= retry.MAX_CRASHES:
         change = _poison(step)
     store.write(store.Ledger(changes={step.pk: change}))
+
+
+def _is_repeatable(step: Step) -> bool:
+    try:
+        spec = flows.get(step.run.flow, step.run.version).step(step.name)
+    except LookupError:  # a step of another release must not keep the leases of all others from ending
+        return step.connection_id is None
+    return isinstance(spec, Local | Read)
 
 
 def _poison(step: Step) -> store.Change:
@@ -69,18 +76,28 @@ def _poison(step: Step) -> store.Change:
 
 
 def nudge() -> int:
-    """Wake as many workers as there is work for and room in the queue. Raises when the broker is away."""
+    """Wake as many workers as there is work for and room in the queue; 0 while the broker is away."""
     from hub.celery import app
     from hub.tasks import drain
 
-    due = len(store.pools())
-    if not due:
+    if not store.pools():
         return 0
-    with app.connection_for_write() as broker:
-        waiting = broker.default_channel.client.llen(QUEUE)
     wanted = settings.WORKERS if store.backlog(MANY) else 1
-    sent = max(0, min(wanted, settings.WORKERS - waiting))
-    for _ in range(sent):
-        drain.apply_async(expires=30)
+    try:
+        room = settings.WORKERS - waiting(app)
+        sent = max(0, min(wanted, room))
+        for _ in range(sent):
+            drain.apply_async(retry=False)
+    except app.connection_for_write().recoverable_connection_errors as error:
+        log.warning("broker_away", error=str(error))
+        return 0
     return sent
 
+
+def waiting(app: Celery) -> int:
+    """How many messages no worker has taken yet, nudges and beats alike."""
+    with app.connection_or_acquire() as broker:
+        try:
+            return int(broker.default_channel.queue_declare(app.conf.task_default_queue, passive=True).message_count)
+        except broker.channel_errors:  # no queue: nothing was ever sent, or everything was flushed
+            return 0

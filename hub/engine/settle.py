@@ -10,6 +10,7 @@ import hashlib
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -44,13 +45,14 @@ def settle(batch: Sequence[Settled]) -> None:
     crash.point("after_settle")
 
 
-def _settle(batch: Sequence[Settled]) -> None:
+def _settle(batch: Sequence[Settled], *, careful: bool = False) -> None:
     with transaction.atomic():
+        review.hold_off_healing()
         mine = store.still_mine([claimed for claimed, _ in batch])
         ledger = Ledger()
         for claimed, outcome in batch:
             if claimed.step.pk in mine:
-                Settlement(claimed, outcome, ledger).apply()
+                Settlement(claimed, outcome, ledger, careful).apply()
             else:
                 log.warning("lease_lost", step=claimed.step.pk, outcome=outcome.kind)
         store.write(ledger)
@@ -63,10 +65,8 @@ def _settle_alone(claimed: Claimed, outcome: Outcome) -> None:
         fresh = Step.objects.select_related("run").get(pk=claimed.step.pk)
         again = Claimed(fresh, claimed.token, claimed.lost)
         try:
-            _settle([(again, outcome)])
+            _settle([(again, outcome)], careful=True)
             return
-        except Blocked as blocked:
-            outcome = Outcome("blocked", answer=blocked, exchanges=outcome.exchanges, milliseconds=outcome.milliseconds)
         except Exception as error:
             if last_resort:
                 raise
@@ -79,9 +79,10 @@ def _settle_alone(claimed: Claimed, outcome: Outcome) -> None:
 
 
 class Settlement:
-    """What one outcome does to its step and run."""
+    """What one outcome does to its step and run. `careful`: alone in its transaction, so a block can be caught there."""
 
-    def __init__(self, claimed: Claimed, outcome: Outcome, ledger: Ledger) -> None:
+    def __init__(self, claimed: Claimed, outcome: Outcome, ledger: Ledger, careful: bool) -> None:
+        self.careful = careful
         self.step, self.lost = claimed.step, claimed.lost
         self.run: Run = claimed.step.run
         self.outcome, self.ledger = outcome, ledger
@@ -89,13 +90,13 @@ class Settlement:
         self.spec: StepSpec = self.flow.step(self.step.name)
 
     def apply(self) -> None:
-        """Write the attempt, and let the outcome take its course."""
+        """Let the outcome take its course, and write the attempt."""
+        getattr(self, f"_{self.outcome.kind}")()
         step, outcome = self.step, self.outcome
         self.ledger.attempts.append(
             (step.pk, step.run_id, step.connection_id, step.attempts, outcome.kind, step.worker,
              outcome.milliseconds, outcome.code[:100], outcome.message[:4000], json.dumps(outcome.exchanges))
         )  # fmt: skip
-        getattr(self, f"_{outcome.kind}")()
 
     # outcomes ------------------------------------------------------------------------------------------------
 
@@ -107,7 +108,12 @@ class Settlement:
             )  # fmt: skip
             return
         before = _fingerprint_of(self.run)
-        result = self._carry_out()
+        try:
+            with transaction.atomic(savepoint=self.careful):
+                result = self._carry_out()
+        except Blocked as blocked:
+            self._wait_for_cause(blocked)
+            return
         self._change("done", result=result)
         if self.step.name.startswith(UNDO):
             undo_next(self.run, self.flow, self.step.name, self.ledger)
@@ -188,11 +194,31 @@ class Settlement:
         pause_connection(connection, self.outcome.code, self.outcome.message)
         self._change("unknown" if self.lost else "ready")
 
-    def _blocked(self) -> None:
-        blocked: Blocked = self.outcome.answer
-        item = open_for(blocked, self.run)
-        self._change("waiting", waiting_on=item.pk, error_code="blocked", error=blocked.title)
-        self.run.save(update_fields=["context", "amount", "currency", "object_id"])
+    def _built(self) -> None:
+        """A block left this step without a request: build it now, where nothing can change meanwhile."""
+        assert isinstance(self.spec, Effect)
+        try:
+            new = build(self.run, self.flow, self.spec)
+        except Blocked as blocked:
+            self._wait_for_cause(blocked)
+            return
+        if new is None:
+            self.outcome = replace(self.outcome, kind="done")
+            self._change("done")
+            advance(self.run, self.flow, self.step.name, self.ledger)
+            self.run.save(update_fields=["state", "ended_at"])
+            return
+        Step.objects.filter(pk=self.step.pk).update(
+            request=new.request, key=new.key, request_digest=new.digest, connection_id=new.connection_id, lane=new.lane
+        )
+        self._change("ready")
+
+    def _wait_for_cause(self, blocked: Blocked) -> None:
+        """Found missing and asked for in one transaction: nobody can mend it in between and look for us in vain."""
+        if not self.careful:
+            raise blocked
+        self.outcome = replace(self.outcome, kind="blocked", code="blocked", message=blocked.title)
+        self._change("waiting", waiting_on=open_for(blocked, self.run).pk)
 
     def _crashed(self) -> None:
         known = self.outcome.answer if isinstance(self.outcome.answer, dict) else None
@@ -247,19 +273,24 @@ def advance(run: Run, flow: Flow, after: str | None, ledger: Ledger) -> None:
 
 
 def next_step(run: Run, flow: Flow, spec: StepSpec) -> NewStep | None:
-    """The row of a step with its request frozen and its reference reserved, or None when it is not needed."""
+    """The row of the next step, waiting for its cause when it is blocked, or None when it is not needed."""
+    try:
+        return build(run, flow, spec)
+    except Blocked as blocked:
+        return NewStep(run.pk, spec.name, run.lane, state="waiting", waiting_on=open_for(blocked, run).pk)
+
+
+def build(run: Run, flow: Flow, spec: StepSpec) -> NewStep | None:
+    """The row of a step with its request frozen and its reference reserved. Raises Blocked."""
     if isinstance(spec, Local):
         return NewStep(run.pk, spec.name, run.lane)
     if isinstance(spec, Read):
         asked = spec.request(run)
         return None if asked is None else NewStep(run.pk, spec.name, run.lane, spec.on(run).pk, request=asked)
-    try:
-        request = spec.request(run)
-        if request is None:
-            return None
-        target = spec.on(run)
-    except Blocked as blocked:
-        return NewStep(run.pk, spec.name, run.lane, state="waiting", waiting_on=open_for(blocked, run).pk)
+    request = spec.request(run)
+    if request is None:
+        return None
+    target = spec.on(run)
     if spec.creates:
         kind, object_id = spec.owner(run) if spec.owner else (run.subject_kind, run.object_id or 0)
         xref.reserve(target.pk, spec.creates, kind, object_id, request.key, provenance=f"{run.flow} {run.pk}")

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import structlog
-from django.db import transaction
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from django.db import connection as database
 
 from canonical.commands import Written
 from connectors.clients import client_for
@@ -22,9 +25,9 @@ from connectors.models import Connection
 from connectors.sdk.errors import Misconfigured
 from hub import flows
 from hub.engine import store
-from hub.engine.flow import UNDO, Blocked, Effect, Local, Read, Undo
-from hub.engine.perform import Outcome, perform, prepare
-from hub.engine.settle import Settled, next_step, settle
+from hub.engine.flow import UNDO, Effect, Local, Read, Undo
+from hub.engine.perform import Job, Outcome, perform, prepare
+from hub.engine.settle import Settled, settle
 from hub.engine.store import Claimed
 from hub.models import Step
 
@@ -45,6 +48,11 @@ class Worker:
         self.capacity = threads * 2
         self.flying: dict[Future[Outcome], Claimed] = {}
         self.connections: dict[int, Connection] = {}
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Claim nothing more; `drain` settles what is in flight and returns. Safe in a signal handler."""
+        self._stopped.set()
 
     def close(self) -> None:
         """Wait for calls in flight, without settling them."""
@@ -64,13 +72,26 @@ class Worker:
         ends = time.monotonic() + budget
         settled = 0
         while True:
-            ready = self._claim(overdue) if time.monotonic() < ends else []
+            ready = self._claim(overdue) if time.monotonic() < ends and not self._stopped.is_set() else []
             ready += self._landed(block=not ready)
             if not ready and not self.flying:
                 return settled
             if ready:
-                settle(ready)
+                self._settle(ready)
                 settled += len(ready)
+
+    def _settle(self, ready: list[Settled]) -> None:
+        """Settle; when PostgreSQL hung up, once more with a new session: the outcomes are still in our hands.
+
+        The fence keeps a batch whose commit did arrive from being settled twice.
+        """
+        try:
+            settle(ready)
+        except (OperationalError, InterfaceError) as error:
+            log.warning("settling_again", error=str(error), steps=[claimed.step.pk for claimed, _ in ready])
+            database.close()
+            fresh = Step.objects.select_related("run").in_bulk([claimed.step.pk for claimed, _ in ready])
+            settle([(Claimed(fresh[c.step.pk], c.token, c.lost), outcome) for c, outcome in ready])
 
     def _claim(self, overdue: float) -> list[Settled]:
         """Claim from every pool; start the calls; return what needs no call."""
@@ -99,11 +120,10 @@ class Worker:
                 return Outcome("found", answer=Written.model_validate({k: step.result[k] for k in ANSWER_KEYS if k in step.result}))
             if isinstance(spec, Effect) and step.name.startswith(UNDO):
                 spec = spec.undo
-            if step.request is None and not self._build(step):
-                return Outcome("done", answer=None)
-            return self._call(spec, claimed)
-        except Blocked as blocked:
-            return Outcome("blocked", answer=blocked)
+            if step.request is None:
+                return Outcome("built")
+            self._call(spec, claimed)
+            return None
         except Misconfigured as error:
             return Outcome("misconfigured", code=error.code, message=error.message)
         except Exception as error:
@@ -117,22 +137,7 @@ class Worker:
         job = prepare(
             spec, connection, client_for(connection), step.request, claimed.lost, str(step.run.correlation_id), step.key
         )
-        self.flying[self.threads.submit(perform, job)] = claimed
-
-    def _build(self, step: Step) -> bool:
-        """Freeze the request of a step that was blocked when it was due to be built."""
-        flow = flows.get(step.run.flow, step.run.version)
-        with transaction.atomic():
-            new = next_step(step.run, flow, flow.step(step.name))
-            if new is None:
-                return False
-            if new.waiting_on is not None:
-                raise Blocked("missing_mapping", "", "")
-            step.request, step.key, step.request_digest, step.connection_id = new.request, new.key, new.digest, new.connection_id
-            step.save(update_fields=["request", "key", "request_digest", "connection"])
-            if new.connection_id is not None and new.connection_id not in self.connections:
-                self.connections[new.connection_id] = Connection.objects.get(pk=new.connection_id)
-        return True
+        self.flying[self.threads.submit(_perform_in_time, job, time.monotonic() + settings.LEASE_SECONDS / 2)] = claimed
 
     def _landed(self, block: bool) -> list[Settled]:
         """Calls that have come back; waits one settle window for company, longer when there is nothing else to do."""
@@ -143,6 +148,13 @@ class Worker:
             more, _ = wait(self.flying, timeout=SETTLE_WINDOW)
             done |= more
         return [(self.flying.pop(future), future.result()) for future in done]
+
+
+def _perform_in_time(job: Job, latest: float) -> Outcome:
+    """Perform, unless the job waited so long for a thread that the call might outlive its lease."""
+    if time.monotonic() > latest:
+        return Outcome("busy", code="no_thread", message="waited half its lease for a thread; nothing was sent")
+    return perform(job)
 
 
 ANSWER_KEYS = ("external_id", "number", "facts", "url")

@@ -90,27 +90,32 @@ def book(run: Run) -> None:
     if document is None:
         _book_subscription(run)
         return
-    if document.state == "recorded" and document.status in OWED and document.total:
+    if document.state not in ("recorded", "mapped"):
+        return
+    if document.status == "void" or (document.status in OWED and not document.total):
+        move(document, "withdraw", by="order_to_cash", note=f"{document.status}, total {document.total}", run_id=run.pk)
+    elif document.status in OWED:
         if document.total < 0:
             raise Blocked(
                 "refused", review.fingerprint("negative", document.pk), f"{document} is negative: billing owes the customer",
                 group=booking.ACCOUNTANT, invoice=document.pk,
             )  # fmt: skip
+        # One that an earlier run mapped and did not post is booked again: by the rules it will be posted under.
         booking.book(document, source(run))
-        move(document, "map", by="order_to_cash", run_id=run.pk)
-    elif document.state in ("recorded", "mapped") and (document.status == "void" or document.status in OWED):
-        move(document, "withdraw", by="order_to_cash", note=f"{document.status}, total {document.total}", run_id=run.pk)
+        if document.state == "recorded":
+            move(document, "map", by="order_to_cash", run_id=run.pk)
 
 
 def _book_subscription(run: Run) -> None:
     agreed = subscription(run)
     assert agreed is not None
+    if agreed.status == "cancelled":
+        return
     target = booking.erp_of(agreed.legal_entity)
     for item in agreed.items.filter(ended=False).select_related("product"):
         ref = xref.external("product", item.product_id, source(run).pk)
         assert ref is not None and ref.external_id is not None
-        on = (agreed.started_at or run.started_at).date()
-        booking.code("product", source(run), ref.external_id, target, on, item.product.name)
+        booking.code("product", source(run), ref.external_id, target, run.started_at.date(), item.product.name)
 
 
 # customer --------------------------------------------------------------------------------------------------------
@@ -182,13 +187,14 @@ def write_reference(run: Run) -> Request | None:
     document = invoice(run)
     if document is None:
         agreed = subscription(run)
-        if agreed is None or run.context.get("written_back"):
+        # Writing makes billing announce a change, which comes back here: once it is written there is nothing to write.
+        if agreed is None or xref.external("subscription", agreed.pk, source(run).pk, "reference"):
             return None
         values = {"tieout_erp_customer": customer_id(run, agreed.party)}
     elif document.state == "posted":
         ref = xref.external("invoice", document.pk, erp(run).pk)
         assert ref is not None
-        values = {"tieout_erp_number": ref.number, "tieout_erp_id": ref.external_id or "", "tieout_run": str(run.correlation_id)}
+        values = {"tieout_erp_number": ref.number, "tieout_erp_id": ref.external_id or ""}
     else:
         return None
     return WriteReference(key=key(run, "reference"), kind=run.subject_kind, external_id=run.subject_id, values=values)
@@ -196,7 +202,6 @@ def write_reference(run: Run) -> Request | None:
 
 def written_back(run: Run, written: Written) -> None:
     """Billing shows the number."""
-    run.context = {**run.context, "written_back": True}
     document = invoice(run)
     if document is not None and document.state == "posted":
         move(document, "confirm", by="order_to_cash", run_id=run.pk)
@@ -271,9 +276,10 @@ FLOW = Flow(
     group=booking.ACCOUNTANT,
     triggers=frozenset(
         [
-            "billing.subscription.created", "billing.subscription.updated", "billing.subscription.cancelled", "billing.subscription.observed",
-            "billing.invoice.finalized", "billing.invoice.paid", "billing.invoice.voided", "billing.invoice.uncollectible",
-            "billing.invoice.observed",
+            "billing.subscription.created", "billing.subscription.updated", "billing.subscription.cancelled",
+            "billing.subscription.paused", "billing.subscription.resumed", "billing.subscription.observed",
+            "billing.invoice.finalized", "billing.invoice.paid", "billing.invoice.payment_succeeded", "billing.invoice.voided",
+            "billing.invoice.uncollectible", "billing.invoice.observed",
         ]
     ),
     steps=(
@@ -286,7 +292,10 @@ FLOW = Flow(
         Effect(
             "post", "post_invoice", erp, post_invoice, posted, Undo("reverse_invoice", reversal, reversed_), creates="invoice",
         ),
-        Effect("write_back", "write_reference", source, write_reference, written_back, Keep("a note about the ERP stays true")),
+        Effect(
+            "write_back", "write_reference", source, write_reference, written_back, Keep("a note about the ERP stays true"),
+            creates="reference",
+        ),
         Effect("pay", "register_payment", erp, register_payment, paid, Keep("money received is a fact"), creates="payment"),
         Effect("reverse", "reverse_invoice", erp, reverse_voided, reversed_, Keep("a reversal is final; a new invoice follows"), creates="reversal"),
     ),

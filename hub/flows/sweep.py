@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from connectors.models import Connection, Cursor
@@ -16,6 +17,7 @@ from connectors.sdk.contract import Connector, Page
 from connectors.sdk.http import Call
 from hub.engine.flow import Flow, Read
 from hub.models import InboxEvent, Run
+from hub.models.work import OPEN_RUN
 
 OVERLAP = timedelta(hours=1)
 FIRST_WINDOW = timedelta(days=30)
@@ -23,16 +25,26 @@ FIRST_WINDOW = timedelta(days=30)
 
 
 def begin(connection: Connection, stream: str, *, by: str, since: datetime | None = None) -> Run:
-    """Start a sweep from where the last one ended (less the overlap), or from `since`. Raises LookupError."""
+    """Start a sweep from where the last one ended (less the overlap), or from `since`. Raises LookupError.
+
+    While the stream is being swept, asking again returns the run that is going on: sweeps do not queue up.
+    """
     from hub import inbox
 
     if stream not in connection.spec.pages:
         raise LookupError(f"{connection} has no stream {stream}; it has {', '.join(sorted(connection.spec.pages)) or 'none'}")
+    if since is None and (going := _going_on(connection, stream)) is not None:
+        return going
     cursor = Cursor.objects.filter(connection=connection, stream=stream).first()
     now = timezone.now()
     start = since or (cursor.swept_to - OVERLAP if cursor and cursor.swept_to else now - FIRST_WINDOW)
     context = {"stream": stream, "since": start.isoformat(), "until": now.isoformat(), "cursor": None, "page": 1, **NOTHING}
     return inbox.start(FLOW, connection=connection, subject_kind="stream", subject_id=stream, by=by, context=context)
+
+
+def _going_on(connection: Connection, stream: str) -> Run | None:
+    sweeps = Run.objects.filter(flow="sweep", connection=connection, subject_kind="stream", subject_id=stream)
+    return sweeps.filter(state__in=OPEN_RUN).order_by("-id").first()
 
 
 NOTHING: dict[str, Any] = {"seen": 0, "missed": [], "failed": []}
@@ -61,7 +73,7 @@ def feed(run: Run, page: Page) -> None:
         inbox.receive(
             connection, item.body, origin=InboxEvent.Origin.SWEEP, envelope=item.envelope, correlation_id=None
         )
-    stuck = Run.objects.filter(event__in=[pk for pk, _ in had.values()]).exclude(state="done")
+    stuck = failed_runs().filter(event__in=[pk for pk, _ in had.values()])
     counts = {
         "seen": run.context["seen"] + len(page.items),
         "missed": [*run.context["missed"], *(item.envelope.external_id for item in missed)][:KEPT],
@@ -84,11 +96,16 @@ KEPT = 1000
 """Ids listed in a sweep's report; the events themselves are all kept."""
 
 
+def failed_runs() -> QuerySet[Run]:
+    """Runs that do not go on by themselves: parked, or at a step that waits for a person or a mapping."""
+    return Run.objects.filter(Q(state="parked") | Q(steps__state="waiting")).distinct()
+
+
 def diagnosis(event: InboxEvent) -> str:
-    """Of a late event: 'missed' (its webhook never came), 'failed' (it came, and its work did not end), or 'fine'."""
+    """Of an event: 'missed' (its webhook never came), 'failed' (it came, and its work is stuck), or 'fine'."""
     if event.origin == InboxEvent.Origin.SWEEP:
         return "missed"
-    return "failed" if event.runs.exclude(state="done").exists() else "fine"
+    return "failed" if failed_runs().filter(event=event).exists() else "fine"
 
 
 def of_connection(run: Run) -> Connection:

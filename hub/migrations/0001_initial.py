@@ -289,7 +289,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('number', models.PositiveIntegerField()),
-                ('outcome', models.CharField(choices=[('done', 'Done'), ('found', 'found: an earlier call had landed'), ('refused', 'Refused'), ('busy', 'Busy'), ('misconfigured', 'Misconfigured'), ('unknown', 'Unknown'), ('blocked', 'blocked: needs a mapping or a person'), ('crashed', 'crashed: raised an unexpected error'), ('lost', 'lost: the worker never came back')], max_length=14)),
+                ('outcome', models.CharField(choices=[('done', 'Done'), ('found', 'found: an earlier call had landed'), ('refused', 'Refused'), ('busy', 'Busy'), ('misconfigured', 'Misconfigured'), ('unknown', 'Unknown'), ('blocked', 'blocked: needs a mapping or a person'), ('built', 'built: its request is known now'), ('crashed', 'crashed: raised an unexpected error'), ('lost', 'lost: the worker never came back')], max_length=14)),
                 ('worker', models.CharField(blank=True, max_length=100)),
                 ('at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('milliseconds', models.PositiveIntegerField(default=0)),

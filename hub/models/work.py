@@ -176,6 +176,7 @@ class Attempt(AppendOnly):
         MISCONFIGURED = "misconfigured"
         UNKNOWN = "unknown"
         BLOCKED = "blocked", "blocked: needs a mapping or a person"
+        BUILT = "built", "built: its request is known now"
         CRASHED = "crashed", "crashed: raised an unexpected error"
         LOST = "lost", "lost: the worker never came back"
 

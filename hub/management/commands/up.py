@@ -79,7 +79,7 @@ class Run:
         if not self.is_ready and self._answers():
             self.is_ready = True
             self._banner()
-            if self.once and self.demo:
+            if self.demo:
                 threading.Thread(target=self._run_stories, args=(self.demo,), name="stories", daemon=True).start()
 
     def _answers(self) -> bool:
@@ -101,7 +101,8 @@ class Run:
             code = 1
         finally:
             connections.close_all()
-        self.supervisor.finish(code)
+        if self.once:
+            self.supervisor.finish(code)
 
     def _banner(self) -> None:
         seconds = time.monotonic() - self.started_at

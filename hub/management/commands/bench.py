@@ -1,0 +1,66 @@
+"""`manage.py bench`: what the hub costs, beside what it could cost, on a PostgreSQL and a Redis of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from hub.bench import report
+from hub.config import ROOT
+from hub.runtime.embedded import ensure_services
+
+BENCHES = ["ingest", "engine", "workflow"]
+
+
+class Command(BaseCommand):
+    help = "Measure intake, engine and workflow against references from the same run. Exit code 0 whatever the figures."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("names", nargs="*", choices=[*BENCHES, []], metavar="ingest | engine | workflow", help="all by default")
+        parser.add_argument("--json", action="store_true", help="a list of {name, value, unit, reference, ratio, target, met}")
+        parser.add_argument("--seconds", type=float, default=10.0, help="a contestant measures for about this long (10)")
+        parser.add_argument("--fast", action="store_true", help="PostgreSQL without fsync: quicker, and not what you run")
+        parser.add_argument("--history", type=int, nargs="+", metavar="RUNS", help="sizes of history for `workflow`")
+
+    def handle(self, *, names: list[str], seconds: float, fast: bool, history: list[int] | None, **options: Any) -> None:
+        sizes = ["--history", *map(str, history)] if history else []
+        rows: list[report.Row] = []
+        for name in names or BENCHES:
+            with laboratory(durable=not fast) as env:
+                command = [sys.executable, "-W", "ignore", "-m", "hub.bench", name, "--seconds", str(seconds), *sizes]
+                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=env, cwd=ROOT, check=False)
+            if done.returncode:
+                raise CommandError(f"bench {name} failed with {done.returncode}")
+            found = [report.Row(**row) for row in json.loads(done.stdout.splitlines()[-1])]
+            rows += found
+            if not options["json"]:
+                self.stdout.write(report.table(found) + "\n")
+        if options["json"]:
+            self.stdout.write(json.dumps([row.json() for row in rows], indent=1))
+
+
+@contextmanager
+def laboratory(*, durable: bool) -> Iterator[dict[str, str]]:
+    """The environment of a hub with a PostgreSQL and a Redis that live as long as the block, and leave nothing."""
+    place = Path(tempfile.mkdtemp(prefix="tieout-bench-"))
+    place.chmod(0o711)
+    try:
+        with ensure_services(place, durable) as services:
+            yield os.environ | {
+                "DATABASE_URL": services.database_url, "REDIS_URL": services.redis_url, "TIEOUT_STATE_DIR": str(place),
+                "TIEOUT_ENV": "development", "TIEOUT_LOG_LEVEL": "WARNING", "DJANGO_SETTINGS_MODULE": "hub.settings",
+            }  # fmt: skip
+    finally:
+        shutil.rmtree(place, ignore_errors=True)

@@ -1,0 +1,94 @@
+"""Take the pictures of the documentation from a hub that is running. Needs requirements/browser.txt and a Chromium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from connectors.models import Connection
+from hub.models import ReviewItem, Run
+
+CHROMIUMS = ("chromium-headless-shell", "chromium", "google-chrome")
+DEBIAN = Path("/usr/lib/chromium/chromium-headless-shell")
+WIDTH, HEIGHT, TALLEST = 1440, 900, 2000
+
+
+def chromium() -> str:
+    """The Chromium of this machine. Raises CommandError when there is none."""
+    found = next(filter(None, map(shutil.which, CHROMIUMS)), None) or (str(DEBIAN) if DEBIAN.exists() else None)
+    if found is None:
+        raise CommandError("no Chromium: apt-get install -y --no-install-recommends chromium-headless-shell")
+    return found
+
+
+def pages() -> dict[str, str]:
+    """Picture → address. The liveliest run, question and connection there are."""
+    stories = Run.objects.filter(flow="order_to_cash")
+    run = stories.filter(state="done", amount__isnull=False).order_by("-id").first() or stories.order_by("-id").first()
+    open_items = ReviewItem.objects.filter(state="open").order_by("-occurrences", "id")
+    item = open_items.exclude(cause="misconfigured").first() or ReviewItem.objects.order_by("-id").first()
+    connection = Connection.objects.filter(role="erp").exclude(state="revoked").first() or Connection.objects.first()
+    found = {"home": "/admin/", "runs": "/admin/hub/run/", "review-list": "/admin/hub/reviewitem/?state=open"}
+    if run:
+        found["run-timeline"] = f"/admin/hub/run/{run.pk}/change/"
+    if item:
+        found["review-item"] = f"/admin/hub/reviewitem/{item.pk}/change/"
+    if connection:
+        found["connection"] = f"/admin/connectors/connection/{connection.pk}/change/"
+    return found
+
+
+class Command(BaseCommand):
+    help = "Write screenshots of the back office to --out. The password is read from TIEOUT_SCREENSHOT_PASSWORD."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--out", type=Path, default=Path("docs/screenshots"))
+        parser.add_argument("--base-url", default="http://127.0.0.1:8000")
+        parser.add_argument("--username", default="admin")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            from playwright.sync_api import sync_playwright
+        except ModuleNotFoundError:
+            raise CommandError("playwright is missing: pip install -r requirements/browser.txt") from None
+        password = os.environ.get("TIEOUT_SCREENSHOT_PASSWORD")
+        if not password:
+            raise CommandError("TIEOUT_SCREENSHOT_PASSWORD is not set")
+        out: Path = options["out"]
+        out.mkdir(parents=True, exist_ok=True)
+        wanted = pages()
+        with sync_playwright() as play:
+            browser = play.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, locale="en-GB", timezone_id="UTC")
+            problems: list[str] = []
+            page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
+            self._log_in(page, options["base_url"], options["username"], password)
+            for name, path in wanted.items():
+                self._take(page, options["base_url"].rstrip("/") + path, out / f"{name}.png")
+            browser.close()
+        for problem in sorted(set(problems)):
+            self.stderr.write(f"the browser said: {problem}")
+
+    def _log_in(self, page: Any, base: str, username: str, password: str) -> None:
+        page.goto(f"{base.rstrip('/')}/admin/login/?next=/admin/")
+        page.fill("input[name=username]", username)
+        page.fill("input[name=password]", password)
+        page.press("input[name=password]", "Enter")
+        page.wait_for_load_state("networkidle")
+        if "/login/" in page.url:
+            raise CommandError(f"{username} could not log in at {base}")
+
+    def _take(self, page: Any, address: str, file: Path) -> None:
+        page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+        page.goto(address)
+        page.wait_for_load_state("networkidle")
+        # Sticky bars of the theme repeat themselves in a full-page picture; a taller window has no such seams.
+        height = page.evaluate("document.documentElement.scrollHeight")
+        page.set_viewport_size({"width": WIDTH, "height": max(HEIGHT, min(height, TALLEST))})
+        page.screenshot(path=str(file))
+        self.stdout.write(str(file))
