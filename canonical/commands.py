@@ -8,18 +8,39 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from canonical.money import is_exact
+from canonical.money import is_exact, round_money
 from canonical.types import Address, Currency, Frozen, Id, Text
 
 
 class Request(Frozen):
-    """Base of all requests."""
+    """Base of all requests. Amounts are written with exactly the currency's digits, however they were given."""
 
     key: Id
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_minor_units(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not given.get("currency"):
+            return given
+        currency = given["currency"]
+        exact = {name: _exact(given[name], currency) for name in ("total", "amount") if name in given}
+        if lines := given.get("lines"):
+            exact["lines"] = tuple(
+                line.model_copy(update={"net": _exact(line.net, currency), "tax": _exact(line.tax, currency)})
+                if isinstance(line, PostingLine)
+                else line
+                for line in lines
+            )
+        return {**given, **exact}
+
+
+def _exact(amount: Any, currency: str) -> Any:
+    """The database keeps four digits of every amount; an ERP wants as many as the currency has. Others stay as they are."""
+    return round_money(amount, currency) if isinstance(amount, Decimal) and is_exact(amount, currency) else amount
 
 
 class EnsureParty(Request):

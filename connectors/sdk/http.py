@@ -12,6 +12,7 @@ from urllib.parse import urljoin
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import NewConnectionError
 
 from connectors.sdk.errors import Busy, Misconfigured, Refused, Unknown, VendorError
 
@@ -116,18 +117,23 @@ class Http:
         means Busy and not Unknown.
         """
         writes = method not in ("GET", "HEAD") if write is None else write
-        url = urljoin(base_url.rstrip("/") + "/", path.lstrip("/")) if path else base_url
-        sent = {"X-Correlation-Id": call.correlation_id, **(headers or {})} if call.correlation_id else dict(headers or {})
+        url = _joined(base_url, path)
+        sent = {**({"X-Correlation-Id": call.correlation_id} if call.correlation_id else {}), **(headers or {})}
+        timeout = (self.connect_timeout, call.timeout)
         exchange = Exchange(method, url, request=_text(options.get("data") or options.get("json")))
         call.exchanges.append(exchange)
         started = time.perf_counter()
         try:
             response = self.session.request(
-                method, url, headers=sent, timeout=(self.connect_timeout, call.timeout), allow_redirects=False, **options
+                method, url, headers=sent, timeout=timeout, allow_redirects=False, **options
             )
         except requests.RequestException as error:
             exchange.error = type(error).__name__
             raise _transport_error(error, writes) from None
+        except UnicodeError as error:
+            # A header that cannot be encoded; the error itself would show the header, and so the secret.
+            exchange.error = type(error).__name__
+            raise Misconfigured("a credential has characters that cannot be sent", code="unsendable") from None
         finally:
             exchange.milliseconds = round((time.perf_counter() - started) * 1000)
         exchange.status, exchange.response = response.status_code, response.text[:MAX_KEPT]
@@ -139,7 +145,7 @@ class Http:
         return response
 
     def json(self, call: Call, method: str, base_url: str, path: str = "", **options: Any) -> Any:
-        """Like `send`, and demand parseable JSON: a success that cannot be read is Unknown for a write, Busy for a read."""
+        """Like `send`, and demand JSON: a success that cannot be read is Unknown for a write, Busy for a read."""
         response = self.send(call, method, base_url, path, **options)
         try:
             return response.json()
@@ -150,19 +156,40 @@ class Http:
             raise (Unknown if writes else Busy)(message, code="unreadable_answer") from None
 
 
+_BAD_URL = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+    requests.exceptions.InvalidSchema,
+)
+
+
+def _joined(base_url: str, path: str) -> str:
+    try:
+        return urljoin(base_url.rstrip("/") + "/", path.lstrip("/")) if path else base_url
+    except ValueError:
+        raise Misconfigured("the URL is not usable", code="bad_url") from None
+
+
 def _transport_error(error: requests.RequestException, write: bool) -> VendorError:
     """Never sent → Busy; sent and no answer → Unknown for a write."""
     name = type(error).__name__
     if isinstance(error, requests.exceptions.SSLError):
         return Misconfigured("TLS could not be agreed", code="tls")
-    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.MissingSchema | requests.exceptions.InvalidSchema):
+    if isinstance(error, _BAD_URL):
         return Misconfigured("the URL is not usable", code="bad_url")
-    never_sent = isinstance(error, requests.exceptions.ConnectTimeout) or "NewConnectionError" in repr(error)
-    if never_sent:
+    if isinstance(error, requests.exceptions.InvalidHeader):
+        return Misconfigured("a credential has characters that cannot be sent", code="unsendable")
+    if _never_sent(error):
         return Busy(f"not reachable ({name})", code="unreachable")
     if write:
         return Unknown(f"no answer ({name})", code="no_answer")
     return Busy(f"no answer ({name})", code="no_answer")
+
+
+def _never_sent(error: requests.RequestException) -> bool:
+    """No connection was made: refused, timed out, or the name does not resolve."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(error, requests.exceptions.ConnectTimeout) or isinstance(reason, NewConnectionError)
 
 
 def _text(body: object) -> str:

@@ -135,13 +135,19 @@ def ensure_party(run: Run) -> Request | None:
     customer = party(run)
     if customer is None or xref.external("party", customer.pk, erp(run).pk):
         return None
-    ref = xref.external("party", customer.pk, source(run).pk)
-    assert ref is not None and ref.external_id is not None
-    code = f"{source(run).slug}/{ref.external_id}"
+    name = billing_id(run, customer)
+    code = f"{source(run).slug}/{name}"
     return EnsureParty(
-        key=code, code=code, name=customer.name or customer.email or ref.external_id, email=customer.email, tax_id=customer.tax_id,
+        key=code, code=code, name=customer.name or customer.email or name, email=customer.email, tax_id=customer.tax_id,
         address=Address.model_validate(customer.address or {}),
     )  # fmt: skip
+
+
+def billing_id(run: Run, customer: Party) -> str:
+    """Billing's id of a customer."""
+    ref = xref.external("party", customer.pk, source(run).pk)
+    assert ref is not None and ref.external_id is not None, "a recorded customer has its source's id"
+    return ref.external_id
 
 
 def customer_id(run: Run, customer: Party) -> str:
@@ -183,21 +189,29 @@ def key(run: Run, what: str = "") -> str:
 
 
 def write_reference(run: Run) -> Request | None:
-    """Show billing's people the ERP's number."""
+    """Show billing's people the ERP's number: of the invoice on the invoice, of the customer on the customer."""
     document = invoice(run)
+    kind, owner = owner_of_reference(run)
+    # Writing makes billing announce a change, which comes back here: once it is written there is nothing to write.
+    if xref.external(kind, owner, source(run).pk, "reference"):
+        return None
     if document is None:
         agreed = subscription(run)
-        # Writing makes billing announce a change, which comes back here: once it is written there is nothing to write.
-        if agreed is None or xref.external("subscription", agreed.pk, source(run).pk, "reference"):
-            return None
-        values = {"tieout_erp_customer": customer_id(run, agreed.party)}
-    elif document.state == "posted":
-        ref = xref.external("invoice", document.pk, erp(run).pk)
-        assert ref is not None
-        values = {"tieout_erp_number": ref.number, "tieout_erp_id": ref.external_id or ""}
-    else:
+        assert agreed is not None
+        name, values = billing_id(run, agreed.party), {"tieout_erp_customer": customer_id(run, agreed.party)}
+        return WriteReference(key=f"{source(run).slug}/{name}/reference", kind="party", external_id=name, values=values)
+    if document.state != "posted":
         return None
-    return WriteReference(key=key(run, "reference"), kind=run.subject_kind, external_id=run.subject_id, values=values)
+    ref = xref.external("invoice", document.pk, erp(run).pk)
+    assert ref is not None
+    values = {"tieout_erp_number": ref.number, "tieout_erp_id": ref.external_id or ""}
+    return WriteReference(key=key(run, "reference"), kind="invoice", external_id=run.subject_id, values=values)
+
+
+def owner_of_reference(run: Run) -> tuple[str, int]:
+    """What is shown there: the invoice, or the customer of a subscription."""
+    agreed = subscription(run)
+    return ("party", agreed.party_id) if agreed else ("invoice", run.object_id or 0)
 
 
 def written_back(run: Run, written: Written) -> None:
@@ -268,6 +282,12 @@ def owner_of_party(run: Run) -> tuple[str, int]:
     return "party", customer.pk
 
 
+def lane_of_reference(run: Run) -> str:
+    """Customers are written to by several runs, one at a time."""
+    kind, owner = owner_of_reference(run)
+    return f"party:{owner}" if kind == "party" else run.lane
+
+
 READ = Read("read", source, what_to_read, ask, record)
 
 FLOW = Flow(
@@ -294,7 +314,7 @@ FLOW = Flow(
         ),
         Effect(
             "write_back", "write_reference", source, write_reference, written_back, Keep("a note about the ERP stays true"),
-            creates="reference",
+            creates="reference", owner=owner_of_reference, lane=lane_of_reference,
         ),
         Effect("pay", "register_payment", erp, register_payment, paid, Keep("money received is a fact"), creates="payment"),
         Effect("reverse", "reverse_invoice", erp, reverse_voided, reversed_, Keep("a reversal is final; a new invoice follows"), creates="reversal"),

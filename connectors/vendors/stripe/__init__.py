@@ -1,0 +1,35 @@
+"""Stripe Billing: webhooks and sweeps in, references and credits out.
+
+Verified against Stripe's published fixtures, its own Python SDK, and localstripe; see `conformance` for the evidence.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from connectors.sdk.contract import Connector, Limits
+from connectors.sdk.signatures import verify_stripe
+from connectors.vendors.stripe.client import Credentials, Settings, check, open_client
+from connectors.vendors.stripe.commands import COMMANDS
+from connectors.vendors.stripe.events import EVENTS, envelope
+from connectors.vendors.stripe.reads import FETCH, PAGES
+
+CONNECTOR = Connector(
+    slug="stripe",
+    title="Stripe Billing",
+    role="billing",
+    settings=Settings,
+    credentials=Credentials,
+    open=open_client,
+    check=check,
+    verify=verify_stripe,
+    envelope=envelope,
+    events=EVENTS,
+    fetch=FETCH,
+    pages=PAGES,
+    commands=COMMANDS,
+    # Stripe's own clients give a call 80 seconds before they give it up.
+    quiet=timedelta(seconds=90),
+    # Live mode allows 100 operations a second; a few calls at once stay far below and leave room for others.
+    limits=Limits(max_in_flight=8),
+)

@@ -1,0 +1,377 @@
+"""Tryton's books in memory: the records and rules that the twin serves. Not thread safe; the twin holds the lock.
+
+Only what our connector relies on is modelled, and that as the real server was seen to behave: party codes are unique
+and references are not, invoices are numbered in the order of their dates, closed periods and unacknowledged warnings
+refuse, drafts can be deleted and posted documents cannot. The peer tests run the same beliefs against the original.
+"""
+
+from __future__ import annotations
+
+import calendar
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from canonical.money import exponent, round_money
+
+Record = dict[str, Any]
+INVOICE, LINE, TAX_LINE = "account.invoice", "account.invoice.line", "account.invoice.tax"
+
+RELATIONS = {
+    ("party.party", "addresses"): "party.address",
+    ("party.party", "contact_mechanisms"): "party.contact_mechanism",
+    ("party.party", "identifiers"): "party.identifier",
+    ("party.address", "country"): "country.country",
+    ("company.company", "party"): "party.party",
+    ("company.company", "currency"): "currency.currency",
+    ("account.configuration", "deferred_account_revenue"): "account.account",
+    ("product.product", "default_uom"): "product.uom",
+    (INVOICE, "currency"): "currency.currency",
+    (INVOICE, "party"): "party.party",
+    (INVOICE, "lines"): LINE,
+    (INVOICE, "taxes"): TAX_LINE,
+    (LINE, "invoice"): INVOICE,
+    (LINE, "product"): "product.product",
+    (LINE, "taxes"): "account.tax",
+    ("account.invoice.deferred", "invoice_line"): LINE,
+    ("account.move", "lines"): "account.move.line",
+    ("account.move", "company"): "company.company",
+    ("account.move.line", "second_currency"): "currency.currency",
+}
+"""(model, field) → the model it points to."""
+INDEXED = {("party.party", "code"), (INVOICE, "reference"), ("account.move", "description")}
+DEFAULTS: dict[str, Record] = {
+    "party.party": {
+        "code": None, "active": True, "account_receivable": None, "addresses": [], "contact_mechanisms": [],
+        "identifiers": [],
+    },
+    "party.address": {"street": "", "city": "", "postal_code": "", "country": None},
+    "party.identifier": {"type": None},
+    INVOICE: {
+        "state": "draft", "number": None, "reference": None, "invoice_date": None, "accounting_date": None,
+        "payment_term": None, "payment_term_date": None, "description": None, "comment": None, "lines": [], "taxes": [],
+        "sequence_type_cache": None, "origin_invoices": [],
+    },
+    LINE: {
+        "product": None, "unit": None, "taxes": [], "taxes_date": None, "origin": None, "description": None,
+        "defer_from": None, "defer_to": None, "quantity": None, "unit_price": None,
+    },
+}  # fmt: skip
+REQUIRED = {
+    "party.party": ("name",),
+    INVOICE: ("type", "company", "party", "invoice_address", "currency", "account"),
+    LINE: ("account", "unit_price", "currency", "company"),
+}
+
+
+class UserError(Exception):
+    """Tryton says no, in words for people."""
+
+
+class UserWarning(Exception):
+    """Tryton asks first; (name, message)."""
+
+
+class Missing(Exception):
+    """No such record."""
+
+
+class Books:
+    """One database with one company, the chart, periods around `today`, taxes, products, terms and a bank."""
+
+    def __init__(self, today: date) -> None:
+        self.today = today
+        self.tables: dict[str, dict[int, Record]] = defaultdict(dict)
+        self.ledger: list[Record] = []
+        """Append-only: every document and payment in the order in which it became money."""
+        self.acknowledged: set[str] = set()
+        self._index: dict[tuple[str, str, Any], list[int]] = defaultdict(list)
+        self._next_id: dict[str, int] = defaultdict(lambda: 1)
+        self._numbers: dict[str, int] = defaultdict(int)
+        self._newest: dict[tuple[int, str], date] = {}
+        self._last_write = datetime.now(UTC)
+        _seed(self)
+
+    # records ---------------------------------------------------------------------------------------------
+
+    def get(self, model: str, record: int) -> Record:
+        """One record; raises Missing."""
+        try:
+            return self.tables[model][record]
+        except KeyError:
+            raise Missing(f"{model},{record}") from None
+
+    def insert(self, model: str, values: Mapping[str, Any]) -> Record:
+        """Store a record with nested creates, without any rule."""
+        number = self._next_id[model]
+        self._next_id[model] += 1
+        record: Record = {**DEFAULTS.get(model, {}), "id": number}
+        self.tables[model][number] = record
+        self._assign(model, record, values)
+        for indexed_model, field in INDEXED:
+            if indexed_model == model:
+                self._index[(model, field, record.get(field))].append(number)
+        return record
+
+    def create(self, model: str, values: Mapping[str, Any]) -> Record:
+        """Create under Tryton's rules; raises UserError and leaves nothing behind."""
+        _require(model, values)
+        if model == "party.party":
+            self._check_code(values.get("code"))
+            values = {**values, "code": values.get("code") or str(self._next_id[model])}
+        if model == INVOICE:
+            for line in _nested(values.get("lines", []), "create"):
+                _require(LINE, line)
+                if line["currency"] != values["currency"]:
+                    raise UserError('The value for field "Lines" is not valid according to its domain.')
+        record = self.insert(model, values)
+        if model == INVOICE:
+            self._compute(record)
+        return record
+
+    def write(self, model: str, record: Record, values: Mapping[str, Any]) -> None:
+        """Change under Tryton's rules."""
+        if model == INVOICE and record["state"] != "draft" and values.keys() - {"reference", "comment"}:
+            raise UserError(f'You cannot modify invoice "{_name(record)}" because it is posted, paid or cancelled.')
+        if model == "party.party" and values.get("code", record["code"]) != record["code"]:
+            self._check_code(values["code"])
+        self._assign(model, record, values)
+        if model == INVOICE and record["state"] == "draft":
+            self._total(record)
+
+    def delete(self, model: str, record: Record) -> None:
+        """Delete under Tryton's rules."""
+        if model == INVOICE and record["state"] != "draft":
+            raise UserError(f'You cannot modify invoice "{_name(record)}" because it is posted, paid or cancelled.')
+        del self.tables[model][record["id"]]
+        for indexed_model, field in INDEXED:
+            if indexed_model == model:
+                self._index[(model, field, record.get(field))].remove(record["id"])
+
+    def search(self, model: str, domain: list[Any]) -> list[Record]:
+        """Records that match a Tryton domain, oldest first."""
+        table = self.tables[model]
+        for clause in domain:
+            if isinstance(clause, list) and len(clause) == 3 and clause[1] == "=" and (model, clause[0]) in INDEXED:
+                candidates: Iterable[Record] = [table[i] for i in self._index.get((model, clause[0], clause[2]), [])]
+                break
+        else:
+            candidates = table.values()
+        return [record for record in candidates if self._matches(model, record, domain)]
+
+    def _assign(self, model: str, record: Record, values: Mapping[str, Any]) -> None:
+        for field, value in values.items():
+            if isinstance(value, list) and value and isinstance(value[0], list):
+                record[field] = self._related(model, field, list(record.get(field) or []), value, record)
+            else:
+                record[field] = value
+        now = max(datetime.now(UTC), self._last_write + timedelta(microseconds=1))
+        record["write_date"] = self._last_write = now
+
+    def _related(self, model: str, field: str, ids: list[int], commands: list[Any], owner: Record) -> list[int]:
+        target = RELATIONS[(model, field)]
+        for name, *arguments in commands:
+            if name == "create":
+                back = {"invoice": owner["id"]} if model == INVOICE else {}
+                ids += [self.insert(target, {**values, **back})["id"] for values in arguments[0]]
+            elif name == "add":
+                ids += arguments[0]
+            elif name == "write":
+                for number in arguments[0]:
+                    self._assign(target, self.get(target, number), arguments[1])
+        return ids
+
+    def _matches(self, model: str, record: Record, domain: list[Any]) -> bool:
+        clauses = domain[1:] if domain and domain[0] in ("OR", "AND") else domain
+        how = any if domain and domain[0] == "OR" else all
+        return how(
+            self._holds(model, record, clause) if isinstance(clause[0], str) and clause[0] not in ("OR", "AND")
+            else self._matches(model, record, clause)
+            for clause in clauses
+        )  # fmt: skip
+
+    def _holds(self, model: str, record: Record, clause: list[Any]) -> bool:
+        path, operator, wanted = clause
+        value: Any = record
+        for field in path.split("."):
+            value = self.get(model, value)[field] if isinstance(value, int) else value[field]
+            model = RELATIONS.get((model, field), "")
+        return bool(OPERATORS[operator](value, wanted))
+
+    def _check_code(self, code: str | None) -> None:
+        if code and self._index.get(("party.party", "code", code)):
+            raise UserError("The code on party must be unique.")
+
+    # documents -------------------------------------------------------------------------------------------
+
+    def _compute(self, invoice: Record) -> None:
+        """Lines, taxes per rate and sign rounded once per document, and totals, as Tryton has them for a draft."""
+        currency = self.code(invoice)
+        bases: dict[tuple[int, int], Decimal] = defaultdict(Decimal)
+        for line in self.lines(invoice):
+            price = line["unit_price"] * Decimal(str(line["quantity"] or 0))
+            line["amount"] = round_money(price, currency)
+            for tax in line["taxes"]:
+                bases[(tax, 1 if line["amount"] >= 0 else -1)] += line["amount"]
+            if (origin := line["origin"]) and (source := self.tables[LINE].get(int(origin.split(",")[1]))):
+                invoice["origin_invoices"] = sorted({*invoice["origin_invoices"], source["invoice"]})
+        invoice["taxes"] = []
+        for (tax, _), base in bases.items():
+            amount = round_money(base * self.get("account.tax", tax)["rate"], currency)
+            row = {"invoice": invoice["id"], "tax": tax, "base": base, "amount": amount, "manual": False}
+            invoice["taxes"].append(self.insert(TAX_LINE, row)["id"])
+        self._total(invoice)
+
+    def _total(self, invoice: Record) -> None:
+        unit = Decimal(1).scaleb(-exponent(self.code(invoice)))
+        invoice["untaxed_amount"] = sum((line["amount"] for line in self.lines(invoice)), Decimal(0)).quantize(unit)
+        taxes = (self.get(TAX_LINE, number)["amount"] for number in invoice["taxes"])
+        invoice["tax_amount"] = sum(taxes, Decimal(0)).quantize(unit)
+        invoice["total_amount"] = invoice["untaxed_amount"] + invoice["tax_amount"]
+        invoice["amount_to_pay"] = Decimal(0).quantize(unit)
+
+    def post(self, invoice: Record) -> None:
+        """Number and post a draft: refuses over state, warnings, periods and the order of dates, like the original."""
+        if invoice["state"] != "draft":
+            raise UserError(f'You can not call "post" on "{_name(invoice)}" of "Account Invoice".')
+        self._warn(invoice, "invoice_date_future", (invoice["invoice_date"] or self.today) > self.today)
+        self._warn(invoice, "invoice_taxes", any(self._has_other_taxes(line) for line in self.lines(invoice)))
+        on = invoice["invoice_date"] = invoice["invoice_date"] or self.today
+        period = self.open_period(invoice["accounting_date"] or on)
+        lines = self.lines(invoice)
+        is_credit = all(line["amount"] <= 0 for line in lines) and invoice["total_amount"] < 0
+        kind = "credit_note" if is_credit else "invoice"
+        year = period["fiscalyear"]
+        if on < self._newest.get((year, kind), on):
+            after = self._newest[(year, kind)].strftime("%m/%d/%Y")
+            raise UserError(f'To number the invoice "{_name(invoice)}", you must set an invoice date after "{after}".')
+        self._warn(invoice, "invoice_payment_term", self._due_on(invoice) < self.today)
+        self._newest[(year, kind)] = on
+        number = self.number(f"{'CN' if is_credit else 'INV'}{period['name'][:4]}/")
+        self._assign(INVOICE, invoice, {"state": "posted", "number": number, "sequence_type_cache": kind})
+        invoice["amount_to_pay"] = invoice["total_amount"]
+        for line in lines:
+            if line["defer_from"] and line["defer_to"] and line["product"]:
+                schedule = {"invoice_line": line["id"], "state": "draft", "amount": line["amount"]}
+                self.insert("account.invoice.deferred", schedule)
+        self.ledger.append({"kind": "document", "id": invoice["id"]})
+
+    def pay(self, invoice: Record, amount: Decimal, on: date, description: str | None) -> None:
+        """Book a payment; paid in full the invoice becomes "paid" at once (the original's worker does that later)."""
+        if amount > invoice["amount_to_pay"]:
+            raise UserError(f'You cannot add a partial payment on invoice "{_name(invoice)}" greater than what is due.')
+        period = self.open_period(on)
+        in_dollars = round_money(amount / self.get("currency.currency", invoice["currency"])["rate"], "USD")
+        foreign = invoice["currency"] != self.get("company.company", invoice["company"])["currency"]
+        line = {
+            "account": invoice["account"], "party": invoice["party"], "debit": Decimal(0), "credit": in_dollars,
+            "amount_second_currency": -amount if foreign else None,
+            "second_currency": invoice["currency"] if foreign else None,
+        }  # fmt: skip
+        bank = {**line, "account": None, "party": None, "debit": in_dollars, "credit": Decimal(0)}
+        move = self.insert("account.move", {
+            "number": self.number(f"M{period['name'][:4]}/"), "state": "posted", "date": on,
+            "company": invoice["company"], "description": description, "origin": f"{INVOICE},{invoice['id']}",
+            "lines": [["create", [line, bank]]],
+        })  # fmt: skip
+        left = invoice["amount_to_pay"] - amount
+        self._assign(INVOICE, invoice, {"amount_to_pay": left, "state": "posted" if left else "paid"})
+        self.ledger.append({"kind": "payment", "id": move["id"], "invoice": invoice["id"], "amount": amount})
+
+    def lines(self, invoice: Record) -> list[Record]:
+        """The lines of a document."""
+        return [self.get(LINE, number) for number in invoice["lines"]]
+
+    def code(self, invoice: Record) -> str:
+        """The currency code of a document."""
+        return str(self.get("currency.currency", invoice["currency"])["code"])
+
+    def open_period(self, on: date) -> Record:
+        """The open period of a day; raises UserError."""
+        for period in self.tables["account.period"].values():
+            if period["start_date"] <= on <= period["end_date"]:
+                if period["state"] != "open":
+                    raise UserError(f'To continue, you must reopen the period "{period["name"]}" for the date "{on}".')
+                return period
+        raise UserError(f'To continue, you must create a period for the date "{on}".')
+
+    def number(self, prefix: str) -> str:
+        """The next gapless number of a sequence."""
+        self._numbers[prefix] += 1
+        return f"{prefix}{self._numbers[prefix]:06}"
+
+    def _due_on(self, invoice: Record) -> date:
+        base: date = invoice["payment_term_date"] or invoice["invoice_date"]
+        if invoice["payment_term"] is None:
+            return base
+        return base + timedelta(days=self.get("account.invoice.payment_term", invoice["payment_term"])["days"])
+
+    def _has_other_taxes(self, line: Record) -> Any:
+        return line["product"] and set(line["taxes"]) != set(self.get("product.product", line["product"])["taxes"])
+
+    def _warn(self, invoice: Record, kind: str, applies: bool) -> None:
+        digest = hashlib.md5(f"{INVOICE},{invoice['id']}".encode(), usedforsecurity=False).hexdigest()
+        name = f"{digest}.{kind}"
+        if applies and name not in self.acknowledged:
+            raise UserWarning(name, f'The invoice "{_name(invoice)}" needs a look: {kind.replace("_", " ")}.')
+
+
+OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "=": lambda value, wanted: value == wanted,
+    "!=": lambda value, wanted: value != wanted,
+    "in": lambda value, wanted: value in wanted,
+    ">": lambda value, wanted: value is not None and value > wanted,
+    ">=": lambda value, wanted: value is not None and value >= wanted,
+    "<": lambda value, wanted: value is not None and value < wanted,
+    "<=": lambda value, wanted: value is not None and value <= wanted,
+}
+
+
+def _require(model: str, values: Mapping[str, Any]) -> None:
+    for field in REQUIRED.get(model, ()):
+        if values.get(field) in (None, ""):
+            raise UserError(f'A value is required for field "{field}" in "{model}".')
+
+
+def _nested(commands: list[Any], name: str) -> Iterable[Record]:
+    return (values for command, *arguments in commands if command == name for values in arguments[0])
+
+
+def _name(invoice: Record) -> str:
+    return " ".join(filter(None, [invoice["number"], f"[{invoice['reference']}]"]))
+
+
+def _seed(books: Books) -> None:
+    """The same books as the real peer's: same codes, same rates, same defaults."""
+    for code, rate in {"USD": "1", "EUR": "0.90", "GBP": "0.80", "JPY": "150", "KWD": "0.310"}.items():
+        books.insert("currency.currency", {"code": code, "rate": Decimal(rate)})
+    for code in ("US", "DE", "FR", "GB", "JP", "KW"):
+        books.insert("country.country", {"code": code})
+    owner = books.insert("party.party", {"name": "Tieout Demo Inc", "code": "1"})
+    company = books.insert("company.company", {"party": owner["id"], "currency": 1})["id"]
+    codes = ("1.1.1", "1.2.1", "2.1.1", "2.2.2", "4.1.2", "4.2.2", "2.2.1", "6.3.6")
+    accounts = {code: books.insert("account.account", {"code": code, "company": company})["id"] for code in codes}
+    books.insert(
+        "account.configuration",
+        {"default_account_receivable": accounts["1.2.1"], "deferred_account_revenue": accounts["2.2.2"]},
+    )
+    for name, rate in {"VAT20": "0.20", "VAT7": "0.07", "VAT0": "0"}.items():
+        books.insert("account.tax", {"name": name, "rate": Decimal(rate), "company": company})
+    for code in ("REV", "CASH"):
+        books.insert("account.journal", {"code": code})
+    unit = books.insert("product.uom", {"symbol": "u"})["id"]
+    for code in ("PLAN", "USAGE", "SETUP"):
+        books.insert("product.product", {"code": code, "taxes": [1], "default_uom": unit})
+    for name, days in {"NET0": 0, "NET14": 14, "NET30": 30}.items():
+        books.insert("account.invoice.payment_term", {"name": name, "days": days})
+    books.insert("account.invoice.payment.method", {"name": "Bank", "company": company})
+    for year in (books.today.year - 1, books.today.year, books.today.year + 1):
+        for month in range(1, 13):
+            end = date(year, month, calendar.monthrange(year, month)[1])
+            books.insert("account.period", {
+                "name": f"{year}-{month:02}", "start_date": date(year, month, 1), "end_date": end, "state": "open",
+                "type": "standard", "company": company, "fiscalyear": year,
+            })  # fmt: skip

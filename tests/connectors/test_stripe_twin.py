@@ -1,0 +1,336 @@
+"""The twin is Stripe as far as its published fixtures, its own SDK and its documentation can tell."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import stripe
+
+from canonical.types import Invoice, InvoiceStatus, Subscription, SubscriptionStatus
+from connectors.sdk.errors import Refused
+from connectors.vendors import stripe as package
+from connectors.vendors.stripe import CONNECTOR, conformance
+from connectors.vendors.stripe.commands import CreateCreditNote, CreditLine
+from connectors.vendors.stripe.conformance import a_price, an_invoice
+from connectors.vendors.stripe.fake import StripeTwin
+from connectors.vendors.stripe.fake.server import ABSENT_KEYS
+from tests.connectors.stripe_stories import Subscribed, call, cancel, ours, subscribe, upgrade
+
+PUBLISHED = Path(package.__file__).parent / "samples" / "published" / "fixtures3.json"
+FIXTURES: dict[str, Any] = json.loads(PUBLISHED.read_text())["resources"]
+SECRET = "whsec_not_a_real_secret"
+BOTH = pytest.mark.parametrize("version", ["2025-03-31.basil", "2022-11-15"])
+
+
+def invoices_of(client: stripe.StripeClient, made: Subscribed) -> list[stripe.Invoice]:
+    return client.v1.invoices.list({"subscription": made.subscription, "limit": 100}).data
+
+
+# shapes ------------------------------------------------------------------------------------------------------
+
+
+def everything(twin: StripeTwin, client: stripe.StripeClient) -> dict[str, str]:
+    """One object of every published kind: its kind → where it is read."""
+    made = subscribe(client)
+    subscribed = client.v1.invoices.retrieve(made.invoice)
+    item = client.v1.invoice_items.create({"customer": made.customer, "amount": 500, "currency": "eur"})
+    line = subscribed.lines.data[0].id
+    note = client.v1.credit_notes.create(
+        {
+            "invoice": made.invoice,
+            "lines": [{"type": "invoice_line_item", "invoice_line_item": line, "amount": 1000}],
+            "credit_amount": 1190,
+        }
+    )
+    intent = client.v1.payment_intents.create({"amount": 900, "currency": "eur", "confirm": True})
+    refund = client.v1.refunds.create({"payment_intent": intent.id, "amount": 300})
+    price = a_price(twin)
+    return {
+        "customer": f"/v1/customers/{made.customer}",
+        "product": f"/v1/products/{made.product}",
+        "price": f"/v1/prices/{price}",
+        "plan": f"/v1/plans/{made.plan}",
+        "tax_rate": f"/v1/tax_rates/{made.tax_rate}",
+        "subscription": f"/v1/subscriptions/{made.subscription}",
+        "invoice": f"/v1/invoices/{made.invoice}",
+        "invoiceitem": f"/v1/invoiceitems/{item.id}",
+        "invoice_payment": f"/v1/invoice_payments?invoice={made.invoice}",
+        "line_item": f"/v1/invoices/{made.invoice}/lines",
+        "credit_note": f"/v1/credit_notes/{note.id}",
+        "credit_note_line_item": f"/v1/credit_notes/{note.id}/lines",
+        "customer_balance_transaction": f"/v1/customers/{made.customer}/balance_transactions",
+        "payment_intent": f"/v1/payment_intents/{intent.id}",
+        "charge": f"/v1/charges/{intent.latest_charge}",
+        "refund": f"/v1/refunds/{refund.id}",
+        "subscription_item": f"/v1/subscription_items?subscription={made.subscription}",
+        "payment_method": "/v1/payment_methods",
+        "event": "/v1/events?type=plan.created",
+    }
+
+
+def differences(published: Any, given: Any, where: str) -> list[str]:
+    """How an object departs from the published one: keys that are missing, values of another JSON type."""
+    if published is None or given is None or published == {} or given == {}:
+        return []
+    if json_type(published) != json_type(given):
+        return [f"{where} is {json_type(given)}, published as {json_type(published)}"]
+    if isinstance(published, list):
+        return differences(published[0], given[0], f"{where}[0]") if published and given else []
+    if not isinstance(published, dict):
+        return []
+    known = ABSENT_KEYS.get(published.get("object", ""), {})
+    missing = [f"{where}.{key} is missing" for key in published if key not in given and key not in known]
+    # `parent` holds one of several shapes, and metadata is the account's own.
+    nested = [key for key in published if key in given and key not in ("parent", "metadata", "payload", "data")]
+    return missing + [d for key in nested for d in differences(published[key], given[key], f"{where}.{key}")]
+
+
+def json_type(value: Any) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float):
+        return "number"
+    return type(value).__name__
+
+
+def test_every_object_has_the_published_keys_and_types(twin: StripeTwin, client: stripe.StripeClient) -> None:
+    session = requests.Session()
+    session.headers.update({"Authorization": "Bearer sk_test_not_a_real_key", "Stripe-Version": "2025-03-31.basil"})
+    found = []
+    for kind, path in everything(twin, client).items():
+        obj = session.get(twin.url + path).json()
+        obj = obj["data"][0] if obj.get("object") == "list" else obj
+        assert obj["object"] == FIXTURES[kind]["object"]
+        found += differences(FIXTURES[kind], obj, kind)
+    assert found == []
+
+
+def test_the_comparison_with_the_fixtures_sees_a_difference() -> None:
+    lacking = {key: value for key, value in FIXTURES["customer"].items() if key != "balance"}
+    assert differences(FIXTURES["customer"], lacking, "customer") == ["customer.balance is missing"]
+    assert differences({"total": 1}, {"total": "1"}, "x") == ["x.total is str, published as number"]
+
+
+def test_the_old_shape_has_what_the_new_one_moved(twin: StripeTwin, client: stripe.StripeClient) -> None:
+    made = subscribe(client)
+
+    def read(version: str, path: str) -> dict[str, Any]:
+        headers = {"Authorization": "Bearer sk_test_not_a_real_key", "Stripe-Version": version}
+        answer: dict[str, Any] = requests.get(twin.url + path, headers=headers, timeout=10).json()
+        return answer
+
+    old, new = (read(v, f"/v1/invoices/{made.invoice}") for v in ("2022-11-15", "2025-03-31.basil"))
+    assert old["subscription"] == new["parent"]["subscription_details"]["subscription"] == made.subscription
+    assert "parent" not in old
+    assert "subscription" not in new
+    assert old["tax"] == new["total_taxes"][0]["amount"] == 1139
+    lines = old["lines"]["data"][0], new["lines"]["data"][0]
+    assert lines[0]["price"]["id"] == lines[1]["pricing"]["price_details"]["price"] == made.plan
+    old, new = (read(v, f"/v1/subscriptions/{made.subscription}") for v in ("2022-11-15", "2025-03-31.basil"))
+    assert old["current_period_end"] == new["items"]["data"][0]["current_period_end"]
+    assert "current_period_end" not in new
+    assert "current_period_end" not in old["items"]["data"][0]
+
+
+# stories -----------------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_our_connector_reads_the_story_in_either_shape(
+    twin: StripeTwin, client: stripe.StripeClient, version: str
+) -> None:
+    made = subscribe(client)
+    invoice, *named = CONNECTOR.fetch["invoice"](ours(twin.url, version), made.invoice, call())
+    assert isinstance(invoice, Invoice)
+    assert (invoice.net, invoice.tax, invoice.total) == (Decimal("59.97"), Decimal("11.39"), Decimal("71.36"))
+    assert (invoice.status, invoice.paid, invoice.subscription) == (
+        InvoiceStatus.PAID,
+        Decimal("71.36"),
+        made.subscription,
+    )
+    assert invoice.payment is not None
+    assert [obj.external_id for obj in named] == [made.customer, made.product, made.plan]
+
+
+def test_an_upgrade_is_billed_from_the_next_renewal(twin: StripeTwin, client: stripe.StripeClient) -> None:
+    made = subscribe(client)
+    upgrade(client, made, 5)
+    twin.advance(32 * 86_400)
+    assert [invoice.total for invoice in invoices_of(client, made)] == [11894, 7136]
+
+
+def test_a_year_of_test_time_bills_twelve_gapless_months(twin: StripeTwin, client: stripe.StripeClient) -> None:
+    made = subscribe(client)
+    twin.advance(370 * 86_400)
+    found = invoices_of(client, made)
+    assert len(found) == 13
+    assert len({invoice.number for invoice in found}) == 13
+    periods = sorted((i.lines.data[0].period.start, i.lines.data[0].period.end) for i in found)
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(periods))
+
+
+@BOTH
+def test_service_days_of_two_periods_do_not_overlap(
+    twin: StripeTwin, client: stripe.StripeClient, version: str
+) -> None:
+    made = subscribe(client)
+    twin.advance(32 * 86_400)
+    lines = []
+    for invoice in sorted(invoices_of(client, made), key=lambda i: i.created):
+        found = CONNECTOR.fetch["invoice"](ours(twin.url, version), invoice.id, call())[0]
+        assert isinstance(found, Invoice)
+        lines.append(found.lines[0])
+    assert lines[0].service_to is not None
+    assert lines[0].service_to + timedelta(days=1) == lines[1].service_from
+
+
+def test_cancelling_at_period_end_ends_then_and_bills_no_more(twin: StripeTwin, client: stripe.StripeClient) -> None:
+    made = subscribe(client)
+    client.v1.subscriptions.update(made.subscription, {"cancel_at_period_end": True})
+    before = CONNECTOR.fetch["subscription"](ours(twin.url), made.subscription, call())[0]
+    twin.advance(90 * 86_400)
+    after = CONNECTOR.fetch["subscription"](ours(twin.url), made.subscription, call())[0]
+    assert isinstance(before, Subscription)
+    assert isinstance(after, Subscription)
+    assert (before.status, after.status) == (SubscriptionStatus.ACTIVE, SubscriptionStatus.CANCELLED)
+    assert after.ended_at == before.cancel_at
+    assert len(invoices_of(client, made)) == 1
+
+
+def test_cancelling_now_is_seen_by_the_sweep(twin: StripeTwin, client: stripe.StripeClient) -> None:
+    made = subscribe(client)
+    since = datetime.now(UTC) - timedelta(hours=1)
+
+    def observed() -> str:
+        page = CONNECTOR.pages["subscriptions"](ours(twin.url), since, None, call())
+        return page.items[0].envelope.external_id
+
+    running = observed()
+    assert observed() == running
+    cancel(client, made)
+    assert observed() != running
+
+
+def test_our_own_reference_is_no_change_to_the_sweep(twin: StripeTwin) -> None:
+    kit_request = conformance.reference(twin, "key-1")
+    since = datetime.now(UTC) - timedelta(hours=1)
+    before = CONNECTOR.pages["invoices"](ours(twin.url), since, None, call()).items
+    CONNECTOR.commands["write_reference"].run(ours(twin.url), kit_request, call())
+    assert CONNECTOR.pages["invoices"](ours(twin.url), since, None, call()).items == before
+
+
+def test_metered_usage_is_billed_after_the_period(twin: StripeTwin, client: stripe.StripeClient) -> None:
+    meter = client.v1.billing.meters.create(
+        {"display_name": "Calls", "event_name": "calls", "default_aggregation": {"formula": "sum"}}
+    )
+    product = client.v1.products.create({"name": "Calls"})
+    price = client.v1.prices.create(
+        {
+            "product": product.id,
+            "currency": "eur",
+            "unit_amount_decimal": Decimal("0.5"),
+            "recurring": {"interval": "month", "usage_type": "metered", "meter": meter.id},
+        }
+    )
+    customer = client.v1.customers.create({"name": "Acme"})
+    client.v1.subscriptions.create({"customer": customer.id, "items": [{"price": price.id}]})
+    for number, value in enumerate([70, 31]):
+        payload = {"stripe_customer_id": customer.id, "value": str(value)}
+        client.v1.billing.meter_events.create({"event_name": "calls", "payload": payload, "identifier": f"u{number}"})
+    with pytest.raises(stripe.InvalidRequestError, match="already exists"):
+        client.v1.billing.meter_events.create({"event_name": "calls", "payload": payload, "identifier": "u1"})
+    twin.advance(32 * 86_400)
+    assert client.v1.invoices.list({"customer": customer.id}).data[0].total == 51
+
+
+def test_an_invoice_of_more_than_ten_lines_is_read_whole(twin: StripeTwin, client: stripe.StripeClient) -> None:
+    customer = client.v1.customers.create({"name": "Acme"})
+    draft = client.v1.invoices.create({"customer": customer.id, "currency": "eur"})
+    for number in range(123):
+        client.v1.invoice_items.create(
+            {"customer": customer.id, "invoice": draft.id, "amount": 100 + number, "currency": "eur"}
+        )
+    client.v1.invoices.finalize_invoice(draft.id)
+    assert len(client.v1.invoices.retrieve(draft.id).lines.data) == 10
+    invoice = CONNECTOR.fetch["invoice"](ours(twin.url), draft.id, call())[0]
+    assert isinstance(invoice, Invoice)
+    assert len(invoice.lines) == 123
+    assert invoice.total == sum(Decimal(100 + number) / 100 for number in range(123))
+
+
+def test_a_deleted_customer_does_not_hide_the_invoice(twin: StripeTwin, client: stripe.StripeClient) -> None:
+    made = subscribe(client)
+    client.v1.customers.delete(made.customer)
+    _, customer, *_ = CONNECTOR.fetch["invoice"](ours(twin.url), made.invoice, call())
+    assert (customer.external_id, customer.model_dump()["deleted"]) == (made.customer, True)
+
+
+@pytest.mark.parametrize(("paid", "to_balance", "due"), [(True, Decimal("10.00"), 0), (False, Decimal(0), 9000)])
+def test_a_credit_lowers_what_is_due_or_becomes_the_customers(
+    twin: StripeTwin, client: stripe.StripeClient, paid: bool, to_balance: Decimal, due: int
+) -> None:
+    invoice = an_invoice(twin, paid=paid)
+    lines = (CreditLine(description="Service credit", amount=Decimal("10.00")),)
+    request = CreateCreditNote(key="k", invoice=invoice, currency="EUR", lines=lines, to_balance=to_balance)
+    written = CONNECTOR.commands["create_credit_note"].run(ours(twin.url), request, call())
+    assert written.facts.total == Decimal("10.00")
+    read = client.v1.invoices.retrieve(invoice)
+    customer = client.v1.customers.retrieve(str(read.customer))
+    assert (read.amount_remaining, customer.balance) == (due, -1000 if paid else 0)
+
+
+def test_more_than_the_invoice_cannot_be_credited(twin: StripeTwin) -> None:
+    lines = (CreditLine(description="Too much", amount=Decimal("100.01")),)
+    request = CreateCreditNote(key="k", invoice=an_invoice(twin, paid=False), currency="EUR", lines=lines)
+    with pytest.raises(Refused, match="exceeds"):
+        CONNECTOR.commands["create_credit_note"].run(ours(twin.url), request, call())
+
+
+def test_a_customers_credit_pays_the_next_invoice(twin: StripeTwin, client: stripe.StripeClient) -> None:
+    made = subscribe(client)
+    client.v1.customers.balance_transactions.create(made.customer, {"amount": -5000, "currency": "eur"})
+    twin.advance(32 * 86_400)
+    newest = invoices_of(client, made)[0]
+    assert (newest.total, newest.amount_due, newest.starting_balance) == (7136, 2136, -5000)
+    assert client.v1.customers.retrieve(made.customer).balance == 0
+
+
+def test_a_card_that_declines_leaves_the_renewal_open(twin: StripeTwin, client: stripe.StripeClient) -> None:
+    made = subscribe(client)
+    card = client.v1.payment_methods.create({"type": "card", "card": {"number": "4000000000000341"}})  # type: ignore[typeddict-item]
+    client.v1.customers.update(made.customer, {"invoice_settings": {"default_payment_method": card.id}})
+    twin.advance(32 * 86_400)
+    newest = invoices_of(client, made)[0]
+    assert newest.status == "open"
+    assert client.v1.subscriptions.retrieve(made.subscription).status == "past_due"
+    with pytest.raises(stripe.CardError):
+        client.v1.invoices.pay(newest.id)
+
+
+@pytest.mark.parametrize(
+    ("close", "status"),
+    [
+        (lambda client, invoice: client.v1.invoices.void_invoice(invoice), "void"),
+        (lambda client, invoice: client.v1.invoices.mark_uncollectible(invoice), "uncollectible"),
+    ],
+    ids=["void", "uncollectible"],
+)
+def test_a_closed_invoice_is_still_swept(
+    twin: StripeTwin, client: stripe.StripeClient, close: Callable[..., Any], status: str
+) -> None:
+    invoice = an_invoice(twin, paid=False)
+    close(client, invoice)
+    since = datetime.now(UTC) - timedelta(hours=1)
+    items = CONNECTOR.pages["invoices"](ours(twin.url), since, None, call()).items
+    assert json.loads(items[0].body)["data"]["object"]["status"] == status
+    read = CONNECTOR.fetch["invoice"](ours(twin.url), invoice, call())[0]
+    assert isinstance(read, Invoice)
+    assert read.status == status
