@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-
 from django.db import connection
 
 from canonical import models, types, xref
@@ -20,6 +19,8 @@ from canonical import models, types, xref
 FIRST_SIGHT_LOCK = 0x71E1
 
 ORDER = ["party", "product", "price", "contract", "subscription", "invoice", "credit_memo", "payment"]
+REFERRING = ("invoice", "payment")
+"""Kinds that may name what we are told about only later: they are looked at again when they say the same again."""
 
 
 class NotRecorded(Exception):
@@ -61,7 +62,8 @@ class Recorder:
         """Record an answer; returns (kind, external id) → our id. Raises NotRecorded."""
         ids: dict[tuple[str, str], int] = {}
         known = [said for said in objects if said.kind in ORDER]
-        for said in sorted(known, key=lambda said: ORDER.index(said.kind)):
+        # By id within a kind, so that two answers that share objects lock them in the same order.
+        for said in sorted(known, key=lambda said: (ORDER.index(said.kind), said.external_id)):
             ids[said.kind, said.external_id] = self._one(said)
         return ids
 
@@ -71,21 +73,23 @@ class Recorder:
         if pk is None:
             self._first_sight()
             pk = xref.find(self.connection_id, said.kind, said.external_id)
-        if not observe(self.connection_id, said) and pk is not None:
+        is_news = observe(self.connection_id, said)
+        if pk is not None and not is_news and said.kind not in REFERRING:
             return pk
         current = model._base_manager.select_for_update().filter(pk=pk).first() if pk else None
         if current is not None and current.seen_at and said.updated_at and said.updated_at < current.seen_at:
-            return current.pk
+            return int(current.pk)
         fields = getattr(self, f"_{said.kind}")(said)
         if current is None:
             current = model._base_manager.create(**fields, seen_at=said.updated_at)
             xref.link(self.connection_id, said.kind, said.external_id, said.kind, current.pk, provenance=self.provenance)
-        else:
+        elif is_news or any(getattr(current, name) != value for name, value in fields.items()):
             for name, value in {**fields, "seen_at": said.updated_at or current.seen_at}.items():
                 setattr(current, name, value)
             current.save(update_fields=[*fields, "seen_at"])
-        self._parts(said, current)
-        return current.pk
+        if is_news:
+            self._parts(said, current)
+        return int(current.pk)
 
     def _first_sight(self) -> None:
         """Let one transaction at a time record new objects of a connection: two must not both be the first."""
@@ -95,6 +99,8 @@ class Recorder:
     # what each kind becomes ----------------------------------------------------------------------------------
 
     def _party(self, said: types.Party) -> dict[str, Any]:
+        if said.deleted:
+            return {"deleted_at_source": True}  # the system has forgotten who it was; our books have not
         return {
             "name": said.name, "email": said.email, "tax_id": said.tax_id, "address": said.address.model_dump(),
             "region": said.address.country, "deleted_at_source": said.deleted,
@@ -154,6 +160,8 @@ class Recorder:
     def _parts(self, said: types.CanonicalObject, current: Any) -> None:
         if isinstance(said, types.Invoice):
             self._lines(said, current)
+            if said.payment and (payment := xref.find(self.connection_id, "payment", said.payment)):
+                models.Payment.objects.filter(pk=payment, invoice=None).update(invoice=current)
         elif isinstance(said, types.Subscription):
             self._items(said, current)
 
@@ -203,5 +211,3 @@ class Recorder:
 def _day(at: datetime | None, entity: models.LegalEntity) -> Any:
     """The calendar day of an instant where the legal entity keeps its books."""
     return at.astimezone(ZoneInfo(entity.timezone)).date() if at else None
-
-

@@ -34,7 +34,8 @@ def in_force_is_immutable(table: str) -> migrations.RunSQL:
     return migrations.RunSQL(
         f"""CREATE FUNCTION {table}_keep() RETURNS trigger LANGUAGE plpgsql AS $$
             BEGIN
-                IF TG_OP = 'DELETE' OR (to_jsonb(OLD) - 'state' - 'valid_to') IS DISTINCT FROM (to_jsonb(NEW) - 'state' - 'valid_to')
+                IF TG_OP = 'DELETE'
+                   OR (to_jsonb(OLD) - 'state' - 'valid_to') IS DISTINCT FROM (to_jsonb(NEW) - 'state' - 'valid_to')
                 THEN RAISE EXCEPTION 'a rule that was approved cannot be changed; draft a new version'
                      USING ERRCODE = 'integrity_constraint_violation';
                 END IF;

@@ -27,7 +27,11 @@ def find(connection_id: int, kind: str, external_id: str) -> int | None:
 def external(object_kind: str, object_id: int, connection_id: int, kind: str | None = None) -> ExternalRef | None:
     """The active reference of our object in a system, or None while it has none."""
     return ExternalRef.objects.filter(
-        object_kind=object_kind, object_id=object_id, connection_id=connection_id, kind=kind or object_kind, state=ExternalRef.ACTIVE
+        object_kind=object_kind,
+        object_id=object_id,
+        connection_id=connection_id,
+        kind=kind or object_kind,
+        state=ExternalRef.ACTIVE,
     ).first()
 
 
@@ -59,7 +63,9 @@ def reserve(connection_id: int, kind: str, object_kind: str, object_id: int, key
 def bind(connection_id: int, key: str, written: Written) -> ExternalRef:
     """The reserved create has an id now. Binding the same id again changes nothing. Raises AlreadyBound."""
     with transaction.atomic():
-        ref = ExternalRef.objects.select_for_update().exclude(state=ExternalRef.SUPERSEDED).get(connection_id=connection_id, key=key)
+        ref = (
+            ExternalRef.objects.select_for_update().exclude(state=ExternalRef.SUPERSEDED).get(connection_id=connection_id, key=key)
+        )
         if ref.state == ExternalRef.ACTIVE and ref.external_id != written.external_id:
             raise AlreadyBound(f"{ref} was created as {ref.external_id}; now the system says {written.external_id}")
         ref.external_id, ref.number, ref.url = written.external_id, written.number, written.url
@@ -69,7 +75,16 @@ def bind(connection_id: int, key: str, written: Written) -> ExternalRef:
 
 
 def supersede(old: ExternalRef, survivor: ExternalRef) -> None:
-    """The system merged `old` into `survivor`: the old id leads there from now on, and stays in the history."""
+    """The system merged `old` into `survivor`: the old id leads there from now on, and stays in the history.
+
+    Raises AlreadyBound when the survivor was merged away itself, or is of another kind or system.
+    """
     with transaction.atomic():
+        rows = ExternalRef.objects.select_for_update().filter(pk__in=[old.pk, survivor.pk]).order_by("pk")
+        locked = {ref.pk: ref for ref in rows}
+        old, survivor = locked[old.pk], locked[survivor.pk]
+        of_one_kind = (old.connection_id, old.kind) == (survivor.connection_id, survivor.kind)
+        if old == survivor or survivor.state == ExternalRef.SUPERSEDED or not of_one_kind:
+            raise AlreadyBound(f"{old} cannot lead to {survivor}")
         old.state, old.superseded_by, old.valid_to = ExternalRef.SUPERSEDED, survivor, Now()
         old.save(update_fields=["state", "superseded_by", "valid_to"])

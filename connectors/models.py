@@ -50,7 +50,9 @@ class Connection(FSMModelMixin, models.Model):
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["legal_entity"], condition=Q(role="erp") & ~Q(state="revoked"), name="one_live_erp_per_legal_entity"
+                fields=["legal_entity"],
+                condition=Q(role="erp") & ~Q(state="revoked"),
+                name="one_live_erp_per_legal_entity",
             )
         ]
 

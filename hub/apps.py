@@ -5,7 +5,12 @@ class HubConfig(AppConfig):
     name = "hub"
 
     def ready(self) -> None:
-        from hub import checks  # noqa: F401  (registers the system checks)
+        from django.db.models.signals import post_migrate, post_save
+
+        from hub import checks, roles, schedule  # noqa: F401  (checks registers the system checks)
         from hub.flows import observe, order_to_cash, register, sweep
 
         register(order_to_cash.FLOW, observe.FLOW, sweep.FLOW)
+        post_migrate.connect(roles.install)
+        post_migrate.connect(schedule.install)
+        post_save.connect(schedule.follow, sender="connectors.Connection")

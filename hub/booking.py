@@ -185,4 +185,3 @@ def _answers(row: AccountingRule | CodeMapping, asked: dict[str, Any]) -> bool:
         return accounting_rule(scope, [row]) == row
     except Blocked:
         return False
-

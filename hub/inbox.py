@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import connection as database
+import structlog
 from django.db import transaction
 from psycopg.types.json import Jsonb
 
@@ -20,9 +21,11 @@ from connectors.models import Connection
 from connectors.sdk.contract import Envelope
 from connectors.sdk.errors import BadPayload
 from hub import flows, review
-from hub.engine import crash
+from hub.engine import crash, prepared
 from hub.engine.flow import Flow, Read
 from hub.models import InboxEvent, Run
+
+log = structlog.get_logger("hub.inbox")
 
 Origin, Disposition = InboxEvent.Origin, InboxEvent.Disposition
 
@@ -58,12 +61,15 @@ def receive(
     name = connection.spec.events.get(envelope.kind, "")
     listening = flows.listening(name) if name and envelope.subject_id else ()
     disposition = Disposition.QUARANTINED if reason else Disposition.RUN if listening else Disposition.IGNORED
-    event_id = _insert(connection, envelope, name, origin, disposition, correlation, body, digest, listening)
+    # A quarantined delivery and the question about it are two statements, and neither may be left without the other.
+    with transaction.atomic() if reason else nullcontext():
+        event_id = _insert(connection, envelope, name, origin, disposition, correlation, body, digest, listening)
+        if event_id is not None and reason:
+            _ask_about(connection, event_id, reason)
     if event_id is None:
         return _seen_before(connection, envelope, name, origin, body, digest)
-    if reason:
-        _ask_about(connection, event_id, reason)
     crash.point("intake_after_insert")
+    log.info("event_accepted", correlation_id=str(correlation), event=event_id, kind=envelope.kind, subject=envelope.subject_id, origin=origin)
     return Receipt(event_id, correlation, disposition)
 
 
@@ -71,7 +77,14 @@ def _open(connection: Connection, body: bytes) -> Envelope:
     read = connection.spec.envelope
     if read is None:
         raise BadPayload(f"{connection.connector} takes no deliveries")
-    envelope = read(body)
+    try:
+        envelope = read(body)
+    except BadPayload:
+        raise
+    except Exception as error:
+        # Whatever it trips over, the delivery is the vendor's own: kept and asked about rather than bounced.
+        log.exception("envelope_not_readable", connection=connection.slug)
+        raise BadPayload(f"the connector failed to read it: {type(error).__name__}") from error
     if "\x00" in envelope.external_id + envelope.kind + envelope.subject_id:
         raise BadPayload("a name contains NUL")
     return envelope
@@ -117,7 +130,7 @@ def _insert(
             flow.name, flow.version, run.lane, connection.pk, run.subject_kind, run.subject_id, correlation, origin,
             first.name, run.lane, first.on(run).pk if isinstance(first, Read) else None, None if asked is None else Jsonb(asked),
         ]  # fmt: skip
-    with database.cursor() as cursor:
+    with prepared.cursor() as cursor:
         cursor.execute("WITH " + ", ".join(parts) + " SELECT id FROM event", values)
         row = cursor.fetchone()
     return row[0] if row else None
@@ -134,10 +147,10 @@ def _run_for(flow: Flow, connection: Connection, envelope: Envelope) -> Run:
 
 def _seen_before(connection: Connection, envelope: Envelope, name: str, origin: str, body: bytes, digest: str) -> Receipt:
     """Keep the second delivery of an id; when it says something else than the first, ask a person."""
-    original = InboxEvent.objects.only("id", "correlation_id", "body_digest").get(
+    original = InboxEvent.objects.defer("body").get(
         connection=connection, external_id=envelope.external_id[:255], duplicate_of=None
     )
-    same = original.body_digest == digest
+    same = original.body_digest == digest or _is_read_by_us(original, envelope, origin)
     with transaction.atomic():
         again = InboxEvent.objects.create(
             connection=connection, external_id=envelope.external_id[:255], kind=envelope.kind[:100], name=name,
@@ -152,6 +165,14 @@ def _seen_before(connection: Connection, envelope: Envelope, name: str, origin: 
                 detail={"first": original.pk, "first_sha256": original.body_digest, "second": again.pk, "second_sha256": digest},
             )  # fmt: skip
     return Receipt(again.pk, original.correlation_id, again.disposition)
+
+
+def _is_read_by_us(original: InboxEvent, envelope: Envelope, origin: str) -> bool:
+    """True when one of the two was read by a sweep, whose bytes are never a webhook's, and both are about the same."""
+    told = (original.kind, original.subject_kind, original.subject_id)
+    return Origin.SWEEP in (original.origin, origin) and told == (
+        envelope.kind[:100], envelope.subject_kind, envelope.subject_id[:255],
+    )  # fmt: skip
 
 
 def _ask_about(connection: Connection, event_id: int, reason: str) -> None:
@@ -194,8 +215,14 @@ def replay(event: InboxEvent, *, by: str) -> list[Run]:
             last = event.runs.filter(flow=flow.name).order_by("-id").first()
             runs.append(
                 start(
-                    flow, connection=event.connection, subject_kind=event.subject_kind, subject_id=event.subject_id, by=by,
-                    event=event, replay_of=last, correlation_id=event.correlation_id,
+                    flow,
+                    connection=event.connection,
+                    subject_kind=event.subject_kind,
+                    subject_id=event.subject_id,
+                    by=by,
+                    event=event,
+                    replay_of=last,
+                    correlation_id=event.correlation_id,
                 )  # fmt: skip
             )
     return runs
@@ -214,8 +241,14 @@ def reprocess(event: InboxEvent, *, by: str) -> list[Run]:
             last = event.runs.filter(flow=flow.name).order_by("-id").first()
             runs.append(
                 start(
-                    flow, connection=event.connection, subject_kind=envelope.subject_kind, subject_id=envelope.subject_id, by=by,
-                    event=event, replay_of=last, correlation_id=event.correlation_id,
+                    flow,
+                    connection=event.connection,
+                    subject_kind=envelope.subject_kind,
+                    subject_id=envelope.subject_id,
+                    by=by,
+                    event=event,
+                    replay_of=last,
+                    correlation_id=event.correlation_id,
                 )  # fmt: skip
             )
     return runs

@@ -108,9 +108,7 @@ def answers_of(item: ReviewItem) -> dict[str, str]:
     return ANSWERS[item.cause] if item.state == "open" else {}
 
 
-def answer(
-    item: ReviewItem, choice: str, *, by: str, reason: str = "", external_id: str = "", number: str = ""
-) -> None:
+def answer(item: ReviewItem, choice: str, *, by: str, reason: str = "", external_id: str = "", number: str = "") -> None:
     """Carry out a person's answer, with everything it changes, in one transaction. Raises NotAllowed."""
     with transaction.atomic():
         item = ReviewItem.objects.select_for_update().get(pk=item.pk)

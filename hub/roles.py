@@ -1,7 +1,7 @@
 """Who may do what: five roles and one table. Installed as Django groups after every migration, idempotently.
 
-Everybody on the staff sees everything (secrets are never shown to anyone). What differs is who may act. Actions that are
-not plain add, change or delete have permissions of their own, declared here. Approving needs a second person besides
+Everybody on the staff sees everything (secrets are never shown to anyone). What differs is who may act. Actions
+that are not plain add, change or delete have permissions of their own, declared here. Approving needs a second person besides
 the role: maker and checker are told apart by the database.
 """
 
@@ -59,7 +59,7 @@ MATRIX: dict[str, tuple[str, ...]] = {
     "auth.change_user":               (ADMINISTRATOR,),
     **dict.fromkeys(SCHEDULES, (ENGINEER, ADMINISTRATOR)),
 }  # fmt: skip
-"""Permission → roles that have it. Nothing else is granted; groups edited by hand are put right at the next migration."""
+"""Permission → roles that have it. Nothing else is granted; groups changed by hand are put right by a migration."""
 
 
 def granted(role: str) -> set[str]:
@@ -68,7 +68,7 @@ def granted(role: str) -> set[str]:
 
 
 def install(sender: AppConfig, using: str = "default", **_: Any) -> None:
-    """Make the groups and permissions what this module says. A receiver of `post_migrate`; runs once our apps are there."""
+    """Make the groups and permissions what this module says. A receiver of `post_migrate`."""
     if sender.label not in OURS:
         return
     from django.contrib.auth.models import Group, Permission

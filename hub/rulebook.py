@@ -83,5 +83,9 @@ def draft_new_version(row: Rule, user: Any) -> Rule:
         said = {name: getattr(row, name) for name in (*SCOPE[type(row)], *SAYS[type(row)])}
         today = timezone.now().date()
         return type(row)._default_manager.create(
-            **said, version=row.version + 1, replaces=row, valid_from=max(today, row.valid_from), drafted_by=user,
-        )  # fmt: skip
+            **said,
+            version=row.version + 1,
+            replaces=row,
+            valid_from=max(today, row.valid_from),
+            drafted_by=user,
+        )

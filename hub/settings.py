@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import django_stubs_ext
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
+from django.templatetags.static import static
 
 from hub import config as configuration
 from hub import logging as hub_logging
@@ -197,6 +198,33 @@ REST_FRAMEWORK = {
 
 # ── The back office ──────────────────────────────────────────────────────────────────────────────────────────────────
 IMPORT_EXPORT_ESCAPE_FORMULAE_ON_EXPORT = True
-UNFOLD = {"SITE_TITLE": "Tieout", "SITE_HEADER": "Tieout", "SITE_SYMBOL": "balance", "SHOW_HISTORY": True}
+UNFOLD = {
+    "SITE_TITLE": "Tieout",
+    "SITE_HEADER": "Tieout",
+    "SITE_SUBHEADER": "Integration hub",
+    "SITE_SYMBOL": "balance",
+    "SITE_URL": None,
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "hub.admin.home.home",
+    "STYLES": [lambda request: static("tieout/backoffice.css")],
+    "COMMAND": {"search_models": False, "show_history": False, "search_callback": "hub.admin.search.palette"},
+    "SIDEBAR": {"navigation": "hub.admin.navigation.navigation", "show_search": True, "command_search": True},
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97.5% .015 200)",
+            "100": "oklch(94% .03 200)",
+            "200": "oklch(88% .055 200)",
+            "300": "oklch(80% .085 200)",
+            "400": "oklch(70% .1 200)",
+            "500": "oklch(58% .1 200)",
+            "600": "oklch(48% .088 200)",
+            "700": "oklch(41% .075 200)",
+            "800": "oklch(35% .06 200)",
+            "900": "oklch(30% .05 200)",
+            "950": "oklch(22% .04 200)",
+        }
+    },
+}
 
 LOGGING = hub_logging.configure(CONFIG.log_level, CONFIG.log_format or ("json" if CONFIG.production else "console"))

@@ -1,11 +1,17 @@
-"""What Celery carries: nudges and slots. No task holds work: what there is to do is in PostgreSQL."""
+"""What Celery carries: nudges and slots. No task holds work: what there is to do is in PostgreSQL.
+
+All of them share one queue with a bound, so that beat cannot fill it while no worker is there, and the pump goes before
+the drains that wait in it.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import structlog
-from celery import shared_task
+from celery import Task, shared_task
+from django.conf import settings
 from django.db import connection as database
 from django.db import transaction
 
@@ -18,23 +24,48 @@ from hub.models import Slot
 log = structlog.get_logger("hub.tasks")
 
 DRAIN_SECONDS = 20.0
+FIRST, LAST = 0, 9
+"""Priorities of Celery's Redis transport: the lowest number goes first."""
 
 
-@shared_task(name="tieout.drain")
+class Nudge(Task):  # type: ignore[type-arg]
+    """A task worth sending only while few wait: it carries nothing that the next one does not carry as well."""
+
+    abstract = True
+    beyond_drains = 0
+    """How many may wait besides a drain for each worker."""
+    rank = LAST
+
+    def apply_async(self, *args: Any, **options: Any) -> Any:
+        """Send it, or return None when the queue holds all that the workers can use."""
+        if pump.waiting(self.app) >= settings.WORKERS + self.beyond_drains:
+            return None
+        return super().apply_async(*args, **({"priority": self.rank} | options))
+
+
+class Beat(Nudge):
+    """A task that beat sends: a queue full of drains still has room for it."""
+
+    abstract = True
+    beyond_drains = 4
+    rank = FIRST
+
+
+@shared_task(name="tieout.drain", base=Nudge, expires=30)
 def drain() -> int:
     """Work whatever is due."""
     with Worker() as worker:
         return worker.drain(DRAIN_SECONDS)
 
 
-@shared_task(name="tieout.pump")
+@shared_task(name="tieout.pump", base=Beat)
 def beat() -> int:
     """Hand on leases that ran out and wake workers. Beat sends this every second; a second beat does no harm."""
     pump.expire_leases()
     return pump.nudge()
 
 
-@shared_task(name="tieout.sweep")
+@shared_task(name="tieout.sweep", base=Beat)
 def sweep_stream(connection: str, stream: str, every_seconds: int = 60) -> int | None:
     """Start the sweep of this slot; None when another beat has started it, or the connection is not active."""
     source = Connection.objects.filter(slug=connection, state="active").first()

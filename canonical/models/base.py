@@ -70,7 +70,14 @@ class Transition(AppendOnly):
 
 
 def move(
-    obj: models.Model, name: str, *, by: str, note: str = "", run_id: int | None = None, save: list[str] | None = None, **arguments: Any
+    obj: models.Model,
+    name: str,
+    *,
+    by: str,
+    note: str = "",
+    run_id: int | None = None,
+    save: list[str] | None = None,
+    **arguments: Any,
 ) -> None:
     """Perform the FSM transition `name` of `obj` under its row lock, save it and record it, all or nothing.
 
@@ -90,7 +97,7 @@ def move(
 def record_transition(obj: models.Model, name: str, source: str, *, by: str, note: str = "", run_id: int | None = None) -> None:
     """Write down a transition that has just been saved."""
     Transition.objects.create(
-        object_kind=obj._meta.model_name,
+        object_kind=obj._meta.model_name or "",
         object_id=obj.pk,
         name=name,
         source=source,

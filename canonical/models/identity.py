@@ -37,7 +37,9 @@ class ExternalRef(models.Model):
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["connection", "kind", "external_id"], condition=~Q(state="superseded"), name="one_object_per_external_id"
+                fields=["connection", "kind", "external_id"],
+                condition=~Q(state="superseded"),
+                name="one_object_per_external_id",
             ),
             models.UniqueConstraint(
                 fields=["object_kind", "object_id", "connection", "kind"],
@@ -69,9 +71,7 @@ class Observation(AppendOnly):
     at = models.DateTimeField(db_default=Now())
 
     class Meta:
-        indexes: ClassVar = [
-            models.Index(fields=["connection", "kind", "external_id", "-id"], name="observations_of_an_object")
-        ]
+        indexes: ClassVar = [models.Index(fields=["connection", "kind", "external_id", "-id"], name="observations_of_an_object")]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.external_id} at {self.at}"

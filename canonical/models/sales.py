@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from django.db import models
 
-from canonical.models.base import AmountField, BusinessObject, CurrencyField
+from canonical.models.base import BusinessObject, CurrencyField
 from canonical.models.parties import LegalEntity, Party
 
 

@@ -8,82 +8,125 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('canonical', '0001_initial'),
+        ("canonical", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Connection',
+            name="Connection",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField(help_text='names the webhook URL: /ingest/<slug>/', max_length=60, unique=True)),
-                ('title', models.CharField(max_length=200)),
-                ('connector', models.CharField(max_length=40)),
-                ('role', models.CharField(editable=False, max_length=10)),
-                ('state', django_fsm.FSMField(default='draft', max_length=50, protected=True)),
-                ('settings', models.JSONField(blank=True, default=dict)),
-                ('sealed_credentials', models.TextField(blank=True, editable=False)),
-                ('sealed_webhook_secrets', models.TextField(blank=True, editable=False)),
-                ('pause_reason', models.TextField(blank=True, editable=False)),
-                ('not_before', models.DateTimeField(blank=True, editable=False, help_text='the wait the vendor asked for', null=True)),
-                ('failures_in_row', models.PositiveIntegerField(default=0, editable=False)),
-                ('last_success_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('last_failure_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('last_failure', models.TextField(blank=True, editable=False)),
-                ('quiet_seconds', models.PositiveIntegerField(blank=True, help_text="overrides the connector's quiet period", null=True)),
-                ('max_in_flight', models.PositiveIntegerField(blank=True, help_text="overrides the connector's limit", null=True)),
-                ('legal_entity', models.ForeignKey(blank=True, help_text='whose documents these are, unless the document says otherwise', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='connections', to='canonical.legalentity')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slug", models.SlugField(help_text="names the webhook URL: /ingest/<slug>/", max_length=60, unique=True)),
+                ("title", models.CharField(max_length=200)),
+                ("connector", models.CharField(max_length=40)),
+                ("role", models.CharField(editable=False, max_length=10)),
+                ("state", django_fsm.FSMField(default="draft", max_length=50, protected=True)),
+                ("settings", models.JSONField(blank=True, default=dict)),
+                ("sealed_credentials", models.TextField(blank=True, editable=False)),
+                ("sealed_webhook_secrets", models.TextField(blank=True, editable=False)),
+                ("pause_reason", models.TextField(blank=True, editable=False)),
+                (
+                    "not_before",
+                    models.DateTimeField(blank=True, editable=False, help_text="the wait the vendor asked for", null=True),
+                ),
+                ("failures_in_row", models.PositiveIntegerField(default=0, editable=False)),
+                ("last_success_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("last_failure_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("last_failure", models.TextField(blank=True, editable=False)),
+                (
+                    "quiet_seconds",
+                    models.PositiveIntegerField(blank=True, help_text="overrides the connector's quiet period", null=True),
+                ),
+                ("max_in_flight", models.PositiveIntegerField(blank=True, help_text="overrides the connector's limit", null=True)),
+                (
+                    "legal_entity",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="whose documents these are, unless the document says otherwise",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="connections",
+                        to="canonical.legalentity",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Cursor',
+            name="Cursor",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('stream', models.CharField(max_length=60)),
-                ('swept_to', models.DateTimeField(blank=True, help_text='everything before this has been read', null=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('connection', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='cursors', to='connectors.connection')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("stream", models.CharField(max_length=60)),
+                ("swept_to", models.DateTimeField(blank=True, help_text="everything before this has been read", null=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "connection",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="cursors", to="connectors.connection"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='HistoricalConnection',
+            name="HistoricalConnection",
             fields=[
-                ('id', models.BigIntegerField(auto_created=True, blank=True, db_index=True, verbose_name='ID')),
-                ('slug', models.SlugField(help_text='names the webhook URL: /ingest/<slug>/', max_length=60)),
-                ('title', models.CharField(max_length=200)),
-                ('connector', models.CharField(max_length=40)),
-                ('role', models.CharField(editable=False, max_length=10)),
-                ('state', django_fsm.FSMField(default='draft', max_length=50, protected=True)),
-                ('settings', models.JSONField(blank=True, default=dict)),
-                ('pause_reason', models.TextField(blank=True, editable=False)),
-                ('quiet_seconds', models.PositiveIntegerField(blank=True, help_text="overrides the connector's quiet period", null=True)),
-                ('max_in_flight', models.PositiveIntegerField(blank=True, help_text="overrides the connector's limit", null=True)),
-                ('history_id', models.AutoField(primary_key=True, serialize=False)),
-                ('history_date', models.DateTimeField(db_index=True)),
-                ('history_change_reason', models.CharField(max_length=100, null=True)),
-                ('history_type', models.CharField(choices=[('+', 'Created'), ('~', 'Changed'), ('-', 'Deleted')], max_length=1)),
-                ('history_user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('legal_entity', models.ForeignKey(blank=True, db_constraint=False, help_text='whose documents these are, unless the document says otherwise', null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='canonical.legalentity')),
+                ("id", models.BigIntegerField(auto_created=True, blank=True, db_index=True, verbose_name="ID")),
+                ("slug", models.SlugField(help_text="names the webhook URL: /ingest/<slug>/", max_length=60)),
+                ("title", models.CharField(max_length=200)),
+                ("connector", models.CharField(max_length=40)),
+                ("role", models.CharField(editable=False, max_length=10)),
+                ("state", django_fsm.FSMField(default="draft", max_length=50, protected=True)),
+                ("settings", models.JSONField(blank=True, default=dict)),
+                ("pause_reason", models.TextField(blank=True, editable=False)),
+                (
+                    "quiet_seconds",
+                    models.PositiveIntegerField(blank=True, help_text="overrides the connector's quiet period", null=True),
+                ),
+                ("max_in_flight", models.PositiveIntegerField(blank=True, help_text="overrides the connector's limit", null=True)),
+                ("history_id", models.AutoField(primary_key=True, serialize=False)),
+                ("history_date", models.DateTimeField(db_index=True)),
+                ("history_change_reason", models.CharField(max_length=100, null=True)),
+                ("history_type", models.CharField(choices=[("+", "Created"), ("~", "Changed"), ("-", "Deleted")], max_length=1)),
+                (
+                    "history_user",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "legal_entity",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        help_text="whose documents these are, unless the document says otherwise",
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="canonical.legalentity",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'historical connection',
-                'verbose_name_plural': 'historical connections',
-                'ordering': ('-history_date', '-history_id'),
-                'get_latest_by': ('history_date', 'history_id'),
+                "verbose_name": "historical connection",
+                "verbose_name_plural": "historical connections",
+                "ordering": ("-history_date", "-history_id"),
+                "get_latest_by": ("history_date", "history_id"),
             },
             bases=(simple_history.models.HistoricalChanges, models.Model),
         ),
         migrations.AddConstraint(
-            model_name='connection',
-            constraint=models.UniqueConstraint(condition=models.Q(('role', 'erp'), models.Q(('state', 'revoked'), _negated=True)), fields=('legal_entity',), name='one_live_erp_per_legal_entity'),
+            model_name="connection",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("role", "erp"), models.Q(("state", "revoked"), _negated=True)),
+                fields=("legal_entity",),
+                name="one_live_erp_per_legal_entity",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='cursor',
-            constraint=models.UniqueConstraint(fields=('connection', 'stream'), name='one_cursor_per_stream'),
+            model_name="cursor",
+            constraint=models.UniqueConstraint(fields=("connection", "stream"), name="one_cursor_per_stream"),
         ),
     ]

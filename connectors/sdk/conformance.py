@@ -100,8 +100,7 @@ class Kit:
         if reason:
             raise Omitted(reason)
         raise NonConformance(
-            f"{self.connector.slug} offers nothing to check {check!r} with: fill it in, "
-            f"or say why not in KIT.omissions[{check!r}]"
+            f"{self.connector.slug} offers nothing to check {check!r} with: fill it in, or say why not in KIT.omissions[{check!r}]"
         )
 
 

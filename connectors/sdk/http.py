@@ -124,9 +124,7 @@ class Http:
         call.exchanges.append(exchange)
         started = time.perf_counter()
         try:
-            response = self.session.request(
-                method, url, headers=sent, timeout=timeout, allow_redirects=False, **options
-            )
+            response = self.session.request(method, url, headers=sent, timeout=timeout, allow_redirects=False, **options)
         except requests.RequestException as error:
             exchange.error = type(error).__name__
             raise _transport_error(error, writes) from None

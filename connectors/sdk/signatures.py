@@ -74,9 +74,7 @@ class HmacScheme:
         stamp = _header(delivery, self.timestamp_header.lower()).strip() if self.timestamp_header else ""
         if self.timestamp_header:
             _fresh(stamp, now)
-        return _matching(
-            keys, self._signed(stamp, delivery.body), [given.removeprefix(self.prefix).strip()], self.encoding
-        )
+        return _matching(keys, self._signed(stamp, delivery.body), [given.removeprefix(self.prefix).strip()], self.encoding)
 
     def sign(self, body: bytes, secret: str, at: int) -> dict[str, str]:
         """The headers for a body sent at a Unix time."""

@@ -279,11 +279,7 @@ class Twin:
 
 
 def _shown(fault: Fault) -> dict[str, Any]:
-    return {
-        name: getattr(fault, name)
-        for name in fault.__dataclass_fields__
-        if not name.startswith("_") and name != "kinds"
-    }
+    return {name: getattr(fault, name) for name in fault.__dataclass_fields__ if not name.startswith("_") and name != "kinds"}
 
 
 class _Server(ThreadingHTTPServer):

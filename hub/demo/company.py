@@ -76,7 +76,8 @@ def found(billing: System, erp: System, base_url: str) -> Company:
     password = _password()
     people = {name: _person(name, role, password) for name, (_, role) in PEOPLE.items()}
     entity, _ = LegalEntity.objects.get_or_create(
-        code="tieout-demo" if erp.is_real else "tieout-twin", defaults={"name": "Tieout Demo Inc", "currency": "USD", "country": "US"}
+        code="tieout-demo" if erp.is_real else "tieout-twin",
+        defaults={"name": "Tieout Demo Inc", "currency": "USD", "country": "US"},
     )
     books, money = _connect(erp, entity), _connect(billing, entity)
     biller = Biller(billing.base_url, billing.credentials["api_key"])

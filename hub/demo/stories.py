@@ -110,7 +110,10 @@ class Storyteller:
         body = bytes(_wait_for(came.first, 30).body)
         secret = self.company.billing.live_webhook_secrets()[0]
         for _ in range(5):
-            headers = {"Stripe-Signature": sign_stripe(body, secret, int(time.time())), "Content-Type": "application/json"}
+            headers = {
+                "Stripe-Signature": sign_stripe(body, secret, int(time.time())),
+                "Content-Type": "application/json",
+            }
             requests.post(f"{self.base_url}/ingest/{self.company.billing.slug}/", data=body, headers=headers, timeout=10)
         return sale
 
@@ -199,7 +202,7 @@ class Storyteller:
         self.log(f"billing: {self.company.billing.title}; ERP: {self.company.erp.title}")
 
 
-def _wait_for(look: Callable[[], Found], seconds: float) -> Found:
+def _wait_for(look: Callable[[], Found | None], seconds: float) -> Found:
     """Look until something is found. Raises TimeoutError."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -209,4 +212,3 @@ def _wait_for(look: Callable[[], Found], seconds: float) -> Found:
             return found
         time.sleep(0.05)
     raise TimeoutError(f"nothing after {seconds:.0f} s")
-

@@ -6,13 +6,20 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import InterfaceError, OperationalError
 from django.db import connection as database
+from django.db.models.signals import post_save
 from django.http import HttpRequest, JsonResponse
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
 from connectors.models import Connection
-from connectors.sdk.contract import Delivery
+from connectors.sdk.contract import Delivery, Verify
 from connectors.sdk.errors import BadSignature
 from hub import inbox
 
@@ -20,25 +27,65 @@ MAX_BODY = 1024 * 1024
 """Bytes; Stripe's largest events are far below."""
 
 
+DOOR_KEPT = 1.0
+"""Seconds a process may take an active door as it was. Reading and unsealing it costs as much as storing a delivery."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A connection that takes deliveries, and the secrets that open it. Shared by threads: never written to."""
+
+    connection: Connection
+    verify: Verify
+    secrets: Sequence[str]
+    read_at: float
+
+
+_doors: dict[str, Door] = {}
+
+
+def door(slug: str) -> Door | None:
+    """The door of that name as it was within `DOOR_KEPT`, or None."""
+    known = _doors.get(slug)
+    if known and time.monotonic() - known.read_at < DOOR_KEPT:
+        return known
+    return _read_door(slug)
+
+
+def _read_door(slug: str) -> Door | None:
+    _doors.pop(slug, None)
+    connection = Connection.objects.filter(slug=slug).exclude(state="revoked").first()
+    if connection is None or connection.spec.verify is None:
+        return None
+    read = _doors[slug] = Door(connection, connection.spec.verify, connection.live_webhook_secrets(), time.monotonic())
+    return read
+
+
+def _forget_door(instance: Connection, **_: Any) -> None:
+    _doors.pop(instance.slug, None)
+
+
+post_save.connect(_forget_door, Connection, dispatch_uid="doors")
+
+
 @csrf_exempt
 def ingest(request: HttpRequest, slug: str) -> JsonResponse:
     """The door of one connection."""
     if request.method != "POST":
         return JsonResponse({"error": "POST only"}, status=405, headers={"Allow": "POST"})
-    connection = Connection.objects.select_related("legal_entity").filter(slug=slug).exclude(state="revoked").first()
-    verify = connection.spec.verify if connection else None
-    if connection is None or verify is None:
+    entrance = door(slug)
+    if entrance is None:
         return JsonResponse({"error": "no such door"}, status=404)
     body = _body(request)
     if body is None:
         return JsonResponse({"error": f"larger than {MAX_BODY} bytes"}, status=413)
     headers = {name.lower(): value for name, value in request.headers.items()}
     try:
-        verify(Delivery(headers, body), connection.live_webhook_secrets(), timezone.now())
+        entrance = _admit(entrance, Delivery(headers, body))
     except BadSignature as refusal:
-        _count(connection, refusal.code)
+        _count(entrance.connection, refusal.code)
         return JsonResponse({"error": "not accepted"}, status=401)
-    receipt = inbox.receive(connection, body)
+    receipt = _receive(entrance.connection, body)
     return JsonResponse(
         {"event": receipt.event_id, "correlation_id": str(receipt.correlation_id), "disposition": receipt.disposition},
         status=202 if receipt.is_new else 200,
@@ -46,10 +93,35 @@ def ingest(request: HttpRequest, slug: str) -> JsonResponse:
     )
 
 
+def _receive(connection: Connection, body: bytes) -> inbox.Receipt:
+    """Store it; once more with a new session when PostgreSQL hung up. Whatever had been stored is seen before, then."""
+    try:
+        return inbox.receive(connection, body)
+    except (OperationalError, InterfaceError):
+        database.close()
+        return inbox.receive(connection, body)
+
+
+def _admit(entrance: Door, delivery: Delivery) -> Door:
+    """Verify the signature; what does not open a remembered door is tried on the door as it is now."""
+    try:
+        entrance.verify(delivery, entrance.secrets, timezone.now())
+    except BadSignature:
+        current = _read_door(entrance.connection.slug)
+        if current is None or current.secrets == entrance.secrets:
+            raise
+        current.verify(delivery, current.secrets, timezone.now())
+        return current
+    return entrance
+
+
 def _body(request: HttpRequest) -> bytes | None:
     """The raw bytes, or None when there are too many; a body without a length is read no further than the limit."""
-    declared = request.META.get("CONTENT_LENGTH") or ""
-    if declared.isdigit() and int(declared) > MAX_BODY:
+    try:
+        declared = int(request.META.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        declared = 0
+    if declared > MAX_BODY:
         return None
     body = request.read(MAX_BODY + 1)
     return None if len(body) > MAX_BODY else body

@@ -10,18 +10,54 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-GAUGES = {
-    "tieout_steps": ("Open steps by state", ["state"], "SELECT state, count(*) FROM hub_step WHERE state IN ('ready', 'running', 'unknown', 'waiting') GROUP BY state"),
-    "tieout_runs_open": ("Open runs by flow and state", ["flow", "state"], "SELECT flow, state, count(*) FROM hub_run WHERE state IN ('open', 'compensating', 'parked') GROUP BY flow, state"),
-    "tieout_oldest_due_seconds": ("Age of the oldest step that is due", [], "SELECT coalesce(extract(epoch FROM now() - min(due_at)), 0) FROM hub_step WHERE state IN ('ready', 'unknown') AND due_at <= now()"),
-    "tieout_review_items_open": ("Open review items by cause", ["cause"], "SELECT cause, count(*) FROM hub_reviewitem WHERE state = 'open' GROUP BY cause"),
-    "tieout_connection_active": ("1 while a connection is active", ["connection"], "SELECT slug, (state = 'active')::int FROM connectors_connection WHERE state <> 'revoked'"),
-    "tieout_connection_failures_in_row": ("Failed calls since the last answer", ["connection"], "SELECT slug, failures_in_row FROM connectors_connection WHERE state <> 'revoked'"),
-}  # fmt: skip
-COUNTERS = {
-    "tieout_events_accepted": ("Events accepted (estimate of the planner beyond a few thousand)", [], "SELECT greatest(coalesce((SELECT reltuples FROM pg_class WHERE oid = 'hub_inboxevent'::regclass), 0), 0)"),
-    "tieout_deliveries_rejected": ("Deliveries refused at the door", ["connection", "reason"], "SELECT c.slug, r.reason, sum(r.count) FROM hub_rejecteddelivery r JOIN connectors_connection c ON c.id = r.connection_id GROUP BY 1, 2"),
-}  # fmt: skip
+OPEN_STEPS = "('ready', 'running', 'unknown', 'waiting')"
+OPEN_RUNS = "('open', 'compensating', 'parked')"
+GAUGES: dict[str, tuple[str, list[str], str]] = {
+    "tieout_steps": (
+        "Open steps by state",
+        ["state"],
+        f"SELECT state, count(*) FROM hub_step WHERE state IN {OPEN_STEPS} GROUP BY state",
+    ),
+    "tieout_runs_open": (
+        "Open runs by flow and state",
+        ["flow", "state"],
+        f"SELECT flow, state, count(*) FROM hub_run WHERE state IN {OPEN_RUNS} GROUP BY flow, state",
+    ),
+    "tieout_oldest_due_seconds": (
+        "Age of the oldest step that is due",
+        [],
+        """SELECT coalesce(extract(epoch FROM now() - min(due_at)), 0) FROM hub_step
+           WHERE state IN ('ready', 'unknown') AND due_at <= now()""",
+    ),
+    "tieout_review_items_open": (
+        "Open review items by cause",
+        ["cause"],
+        "SELECT cause, count(*) FROM hub_reviewitem WHERE state = 'open' GROUP BY cause",
+    ),
+    "tieout_connection_active": (
+        "1 while a connection is active",
+        ["connection"],
+        "SELECT slug, (state = 'active')::int FROM connectors_connection WHERE state <> 'revoked'",
+    ),
+    "tieout_connection_failures_in_row": (
+        "Failed calls since the last answer",
+        ["connection"],
+        "SELECT slug, failures_in_row FROM connectors_connection WHERE state <> 'revoked'",
+    ),
+}
+COUNTERS: dict[str, tuple[str, list[str], str]] = {
+    "tieout_events_stored": (
+        "Events stored, duplicates included, since PostgreSQL's statistics began",
+        [],
+        "SELECT n_tup_ins FROM pg_stat_user_tables WHERE relid = 'hub_inboxevent'::regclass",
+    ),
+    "tieout_deliveries_rejected": (
+        "Deliveries refused at the door",
+        ["connection", "reason"],
+        """SELECT c.slug, r.reason, sum(r.count) FROM hub_rejecteddelivery r
+           JOIN connectors_connection c ON c.id = r.connection_id GROUP BY 1, 2""",
+    ),
+}
 
 
 class FromDatabase:

@@ -56,7 +56,15 @@ class Job:
     quiet: float
 
 
-def prepare(spec: Effect | Undo | Read, connection: Connection, client: Any, request: Any, lost: bool, correlation_id: str, key: str) -> Job:
+def prepare(
+    spec: Effect | Undo | Read,
+    connection: Connection,
+    client: Any,
+    request: Any,
+    lost: bool,
+    correlation_id: str,
+    key: str,
+) -> Job:
     """Gather what the call needs. Raises pydantic.ValidationError when a stored request no longer fits its model."""
     connector = connection.spec
     if not isinstance(spec, Read):
@@ -76,9 +84,7 @@ def perform(job: Job) -> Outcome:
     except Refused as error:
         outcome = Outcome("refused", code=error.code, message=error.message)
     except Busy as error:
-        outcome = Outcome(
-            "busy", code=error.code, message=error.message, retry_after=error.retry_after, throttled=error.throttled
-        )
+        outcome = Outcome("busy", code=error.code, message=error.message, retry_after=error.retry_after, throttled=error.throttled)
     except Misconfigured as error:
         outcome = Outcome("misconfigured", code=error.code, message=error.message)
     except Unknown as error:

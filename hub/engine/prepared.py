@@ -1,7 +1,7 @@
 """Statements that PostgreSQL parses and plans once a session: for the few that run all day and are long.
 
 Django sends a statement with its values written into the text; for the intake's that costs PostgreSQL more than
-executing it does. Everything else stays Django's: health checks, wrapped errors, query logs and counters.
+executing it does. Wrapped errors, query logs and counters stay Django's.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ class _Preparing(psycopg.Cursor[Any]):
 
 @contextmanager
 def cursor() -> Iterator[CursorWrapper]:
-    """Like `connection.cursor()`, binding values on the server and preparing what it executes."""
-    connection.close_if_health_check_failed()
+    """Like `connection.cursor()`, binding values on the server and preparing what it executes.
+
+    The session is not asked beforehand whether it still lives: callers repeat what can be repeated on a new one.
+    """
     connection.ensure_connection()
     with connection._prepare_cursor(_Preparing(connection.connection)) as prepared:
         yield prepared

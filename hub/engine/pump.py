@@ -10,6 +10,7 @@ import structlog
 from celery import Celery
 from django.conf import settings
 from django.db import transaction
+from kombu.exceptions import OperationalError
 
 from connectors.models import Connection
 from hub import flows, review
@@ -88,7 +89,7 @@ def nudge() -> int:
         sent = max(0, min(wanted, room))
         for _ in range(sent):
             drain.apply_async(retry=False)
-    except app.connection_for_write().recoverable_connection_errors as error:
+    except (OperationalError, *app.connection_for_write().recoverable_connection_errors) as error:
         log.warning("broker_away", error=str(error))
         return 0
     return sent

@@ -37,7 +37,9 @@ def after_busy(attempt: int, throttled: bool, retry_after: float | None, rng: ra
         return Wait(item=retry_after, connection=retry_after)
     if throttled:
         window = max(THROTTLE_FLOOR, min(CAP, BASE * 2.0 ** min(attempt, 20)))
-        wait = window / 2 + rng.uniform(0, window / 2) if window > THROTTLE_FLOOR else THROTTLE_FLOOR + rng.uniform(0, THROTTLE_FLOOR)
+        wait = (
+            window / 2 + rng.uniform(0, window / 2) if window > THROTTLE_FLOOR else THROTTLE_FLOOR + rng.uniform(0, THROTTLE_FLOOR)
+        )
         return Wait(item=wait, connection=wait)
     return Wait(item=backoff(attempt, rng))
 

@@ -26,7 +26,7 @@ from hub.engine import crash, health, retry, store
 from hub.engine.flow import UNDO, Blocked, Effect, Flow, Keep, Local, Read, StepSpec, Undo
 from hub.engine.perform import Outcome
 from hub.engine.store import Change, Claimed, Ledger, NewStep
-from hub.models import Run, Step
+from hub.models import ReviewItem, Run, Step
 
 log = structlog.get_logger("hub.engine")
 _rng = random.Random()
@@ -93,6 +93,11 @@ class Settlement:
         """Let the outcome take its course, and write the attempt."""
         getattr(self, f"_{self.outcome.kind}")()
         step, outcome = self.step, self.outcome
+        if step.connection_id is not None or outcome.kind != "done":
+            log.info(
+                "step_settled", correlation_id=str(self.run.correlation_id), run=step.run_id, flow=self.run.flow, step=step.name,
+                subject=self.run.subject_id, attempt=step.attempts, outcome=outcome.kind, code=outcome.code, ms=outcome.milliseconds,
+            )  # fmt: skip
         self.ledger.attempts.append(
             (step.pk, step.run_id, step.connection_id, step.attempts, outcome.kind, step.worker,
              outcome.milliseconds, outcome.code[:100], outcome.message[:4000], json.dumps(outcome.exchanges))
@@ -174,9 +179,12 @@ class Settlement:
                 store.defer_connection(self.step.connection_id, again.connection)
         self._change("unknown", wait=wait, lookups=int(outcome.lookup_failed))
 
+    def _connection(self) -> Connection:
+        assert self.step.connection_id is not None
+        return Connection.objects.select_for_update().get(pk=self.step.connection_id)
+
     def _quiet(self) -> float:
-        connection = Connection.objects.get(pk=self.step.connection_id)
-        return connection.quiet.total_seconds()
+        return self._connection().quiet.total_seconds()
 
     def _refused(self) -> None:
         if self.step.name.startswith(UNDO) or self.flow.on_refusal == "person":
@@ -190,7 +198,7 @@ class Settlement:
         self.run.save(update_fields=["state", "ended_at", "context"])
 
     def _misconfigured(self) -> None:
-        connection = Connection.objects.select_for_update().get(pk=self.step.connection_id)
+        connection = self._connection()
         pause_connection(connection, self.outcome.code, self.outcome.message)
         self._change("unknown" if self.lost else "ready")
 
@@ -313,7 +321,15 @@ def undo_next(run: Run, flow: Flow, after: str, ledger: Ledger) -> None:
         if request is not None:
             target = spec.on(run)
             ledger.steps.append(
-                NewStep(run.pk, UNDO + spec.name, run.lane, target.pk, request.key, request.model_dump(mode="json"), digest(request))
+                NewStep(
+                    run.pk,
+                    UNDO + spec.name,
+                    run.lane,
+                    target.pk,
+                    request.key,
+                    request.model_dump(mode="json"),
+                    digest(request),
+                )
             )
             return
     source = run.state
@@ -332,10 +348,15 @@ def begin_undo(run: Run, failed_step: str, *, by: str, note: str) -> None:
     run.save(update_fields=["state", "ended_at"])
 
 
-def open_for(blocked: Blocked, run: Run) -> review.ReviewItem:
+def open_for(blocked: Blocked, run: Run) -> ReviewItem:
     """The review item a block asks for."""
     return review.open_item(
-        blocked.cause, blocked.fingerprint, blocked.title, group=blocked.group, source=run.connection_id, detail=blocked.detail
+        blocked.cause,
+        blocked.fingerprint,
+        blocked.title,
+        group=blocked.group,
+        source=run.connection_id,
+        detail=blocked.detail,
     )
 
 

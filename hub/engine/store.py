@@ -214,9 +214,7 @@ def write(ledger: Ledger) -> None:
             )
 
 
-ATTEMPT_COLUMNS = (
-    "step_id, run_id, connection_id, number, outcome, worker, milliseconds, error_code, error, exchanges"
-)
+ATTEMPT_COLUMNS = "step_id, run_id, connection_id, number, outcome, worker, milliseconds, error_code, error, exchanges"
 
 SETTLE = """
     UPDATE hub_step s SET

@@ -134,9 +134,7 @@ class Worker:
         step = claimed.step
         assert step.connection_id is not None
         connection = self.connections[step.connection_id]
-        job = prepare(
-            spec, connection, client_for(connection), step.request, claimed.lost, str(step.run.correlation_id), step.key
-        )
+        job = prepare(spec, connection, client_for(connection), step.request, claimed.lost, str(step.run.correlation_id), step.key)
         self.flying[self.threads.submit(_perform_in_time, job, time.monotonic() + settings.LEASE_SECONDS / 2)] = claimed
 
     def _landed(self, block: bool) -> list[Settled]:

@@ -10,7 +10,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from canonical import xref
-from canonical.commands import EnsureParty, PostInvoice, RegisterPayment, Request, ReverseDocument, WriteReference, Written
+from canonical.commands import (
+    EnsureParty,
+    PostInvoice,
+    RegisterPayment,
+    Request,
+    ReverseDocument,
+    WriteReference,
+    Written,
+)
 from canonical.models import Invoice, Party, Subscription, move
 from canonical.record import NotRecorded, Recorder
 from canonical.types import Address, CanonicalObject

@@ -38,7 +38,14 @@ def begin(connection: Connection, stream: str, *, by: str, since: datetime | Non
     cursor = Cursor.objects.filter(connection=connection, stream=stream).first()
     now = timezone.now()
     start = since or (cursor.swept_to - OVERLAP if cursor and cursor.swept_to else now - FIRST_WINDOW)
-    context = {"stream": stream, "since": start.isoformat(), "until": now.isoformat(), "cursor": None, "page": 1, **NOTHING}
+    context = {
+        "stream": stream,
+        "since": start.isoformat(),
+        "until": now.isoformat(),
+        "cursor": None,
+        "page": 1,
+        **NOTHING,
+    }
     return inbox.start(FLOW, connection=connection, subject_kind="stream", subject_id=stream, by=by, context=context)
 
 
@@ -70,9 +77,7 @@ def feed(run: Run, page: Page) -> None:
     had = inbox.known(connection, [item.envelope.external_id for item in page.items])
     missed = [item for item in page.items if item.envelope.external_id not in had]
     for item in missed:
-        inbox.receive(
-            connection, item.body, origin=InboxEvent.Origin.SWEEP, envelope=item.envelope, correlation_id=None
-        )
+        inbox.receive(connection, item.body, origin=InboxEvent.Origin.SWEEP, envelope=item.envelope, correlation_id=None)
     stuck = failed_runs().filter(event__in=[pk for pk, _ in had.values()])
     counts = {
         "seen": run.context["seen"] + len(page.items),
@@ -82,7 +87,9 @@ def feed(run: Run, page: Page) -> None:
     run.context = {**run.context, **counts}
     if page.cursor is None:
         Cursor.objects.update_or_create(
-            connection=connection, stream=run.context["stream"], defaults={"swept_to": datetime.fromisoformat(run.context["until"])}
+            connection=connection,
+            stream=run.context["stream"],
+            defaults={"swept_to": datetime.fromisoformat(run.context["until"])},
         )
         return
     following = {**run.context, "cursor": page.cursor, "page": run.context["page"] + 1}

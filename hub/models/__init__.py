@@ -6,4 +6,14 @@ from hub.models.rules import AccountingRule, CodeMapping
 from hub.models.schedule import Slot
 from hub.models.work import Attempt, Run, Step
 
-__all__ = ["AccountingRule", "Attempt", "CodeMapping", "InboxEvent", "RejectedDelivery", "ReviewItem", "Run", "Slot", "Step"]
+__all__ = [
+    "AccountingRule",
+    "Attempt",
+    "CodeMapping",
+    "InboxEvent",
+    "RejectedDelivery",
+    "ReviewItem",
+    "Run",
+    "Slot",
+    "Step",
+]

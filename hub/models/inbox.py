@@ -46,7 +46,9 @@ class InboxEvent(AppendOnly):
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["connection", "external_id"], condition=Q(duplicate_of__isnull=True), name="one_original_per_event"
+                fields=["connection", "external_id"],
+                condition=Q(duplicate_of__isnull=True),
+                name="one_original_per_event",
             ),
             models.CheckConstraint(
                 condition=Q(disposition__in=["duplicate", "conflict"]) | Q(duplicate_of__isnull=True),

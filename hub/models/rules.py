@@ -29,7 +29,9 @@ class DatedRule(FSMModelMixin, models.Model):
     valid_to = models.DateField(null=True, blank=True, help_text="last day, inclusive")
     state = FSMField(default="draft", protected=True)
     drafted_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
-    approved_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+", editable=False)
+    approved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+", editable=False
+    )
     drafted_at = models.DateTimeField(db_default=Now(), editable=False)
     approved_at = models.DateTimeField(null=True, blank=True, editable=False)
 
@@ -54,14 +56,13 @@ class DatedRule(FSMModelMixin, models.Model):
         """No longer in force for new postings."""
 
 
-def _maker_checker(model: str) -> list[models.CheckConstraint]:
+def _maker_checker(model: str) -> list[models.BaseConstraint]:
     return [
         models.CheckConstraint(
-            condition=Q(approved_by__isnull=True) | ~Q(approved_by=F("drafted_by")), name=f"{model}_maker_is_not_checker"
+            condition=Q(approved_by__isnull=True) | ~Q(approved_by=F("drafted_by")),
+            name=f"{model}_maker_is_not_checker",
         ),
-        models.CheckConstraint(
-            condition=Q(state="draft") | Q(approved_by__isnull=False), name=f"{model}_in_force_is_approved"
-        ),
+        models.CheckConstraint(condition=Q(state="draft") | Q(approved_by__isnull=False), name=f"{model}_in_force_is_approved"),
         models.CheckConstraint(
             condition=Q(valid_to__isnull=True) | Q(valid_to__gte=F("valid_from")), name=f"{model}_ends_after_it_begins"
         ),

@@ -14,8 +14,9 @@ workers = int(os.environ.get("TIEOUT_WEB_WORKERS", "2"))
 threads = 4
 timeout = 60
 graceful_timeout = 10
-max_requests = 5000
-max_requests_jitter = 500
+# Against leaks only. A new worker costs seconds of a processor, which under load every renewal takes from requests.
+max_requests = 50_000
+max_requests_jitter = 10_000
 control_socket_disable = True
 preload_app = False
 

@@ -26,8 +26,23 @@ from tests.engine.conftest import elapse, note, put, start, to, work
 Make = Callable[..., Flow]
 Books = dict[str, vendor.Books]
 
-IN_PROCESS_POINTS = ["after_claim", "before_call", "after_call", "before_settle", "before_settle_commit", "after_settle"]
-FAULTS: list[tuple[str, ...]] = [(), ("busy",), ("lose",), ("lose_unsent",), ("lose", "busy"), ("busy", "lose"), ("throttle",)]
+IN_PROCESS_POINTS = [
+    "after_claim",
+    "before_call",
+    "after_call",
+    "before_settle",
+    "before_settle_commit",
+    "after_settle",
+]
+FAULTS: list[tuple[str, ...]] = [
+    (),
+    ("busy",),
+    ("lose",),
+    ("lose_unsent",),
+    ("lose", "busy"),
+    ("busy", "lose"),
+    ("throttle",),
+]
 
 
 def clear() -> None:

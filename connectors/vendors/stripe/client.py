@@ -63,9 +63,7 @@ class Stripe:
     def read(self, call: Call, path: str, **params: Any) -> requests.Response:
         """Like `get`, with the headers."""
         asked = form(params)
-        return self._http.send(
-            call, "GET", self.settings.base_url, path, params=asked, headers=self._headers, classify=classify
-        )
+        return self._http.send(call, "GET", self.settings.base_url, path, params=asked, headers=self._headers, classify=classify)
 
     def post(self, call: Call, path: str, params: Mapping[str, Any], key: str) -> dict[str, Any]:
         """Write, at most once per `key` (https://docs.stripe.com/api/idempotent_requests). Raises the four errors."""

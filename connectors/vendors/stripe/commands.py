@@ -123,9 +123,7 @@ def credit_customer_balance(client: Stripe, request: CreditCustomerBalance, call
         "description": request.note or None,
         "metadata": {KEY: request.key},
     }
-    return _balance(
-        client.post(call, path_of("customers", request.party) + "/balance_transactions", params, request.key)
-    )
+    return _balance(client.post(call, path_of("customers", request.party) + "/balance_transactions", params, request.key))
 
 
 def find_balance_credit(client: Stripe, request: CreditCustomerBalance, call: Call) -> Written | None:
@@ -186,9 +184,7 @@ COMMANDS = {
     command.name: command
     for command in (
         Command("write_reference", WriteReference, write_reference, find_reference, WriteSafety.UPSERT),
-        Command(
-            "create_credit_note", CreateCreditNote, create_credit_note, find_credit_note, WriteSafety.KEY, money=True
-        ),
+        Command("create_credit_note", CreateCreditNote, create_credit_note, find_credit_note, WriteSafety.KEY, money=True),
         Command(
             "credit_customer_balance",
             CreditCustomerBalance,

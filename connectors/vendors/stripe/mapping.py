@@ -187,9 +187,7 @@ def payment(obj: Json, invoice: str | None = None) -> Payment:
     if kind == "charge":
         external_id = ref(obj, "payment_intent") or text(obj, "id")
         received = need_instant(obj, "created")
-        return _payment(
-            obj, currency, state, id=external_id, received_at=received, invoice=invoice or ref(obj, "invoice")
-        )
+        return _payment(obj, currency, state, id=external_id, received_at=received, invoice=invoice or ref(obj, "invoice"))
     if kind != "payment_intent":
         raise BadPayload(f"a {kind} is not a payment")
     key = "amount_received" if state == "succeeded" and "amount_received" in obj else "amount"

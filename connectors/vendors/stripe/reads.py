@@ -46,7 +46,7 @@ def fetch_subscription(client: Stripe, external_id: str, call: Call) -> list[Can
     """A subscription, its customer, and the products and prices of its items."""
     obj = client.get(call, path_of("subscriptions", external_id))
     found = canonical(_whole_subscription(client, call, obj), client.zone)
-    assert isinstance(found, Subscription)  # noqa: S101 - tells the type checker what the path has decided
+    assert isinstance(found, Subscription)
     sold = [item.product for item in found.items]
     return [found, *_named(client, call, found.party, sold, [item.price for item in found.items])]
 
@@ -55,7 +55,7 @@ def fetch_invoice(client: Stripe, external_id: str, call: Call) -> list[Canonica
     """An invoice with all its lines, its customer, and the products and prices of its lines that still exist."""
     obj = client.get(call, path_of("invoices", external_id))
     found = canonical(_whole_document(client, call, obj, "invoices"), client.zone)
-    assert isinstance(found, Invoice)  # noqa: S101 - as above
+    assert isinstance(found, Invoice)
     if found.payment is None and found.paid and "payment_intent" not in obj:
         found = found.model_copy(update={"payment": _payment_of(client, call, external_id)})
     sold = [line.product for line in found.lines]

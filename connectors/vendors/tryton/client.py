@@ -180,9 +180,7 @@ class TrytonClient:
             if refusal.code != "not_found":
                 raise
 
-    def rpc(
-        self, call: Call, method: str, *params: Any, write: bool = True, context: Mapping[str, Any] | None = None
-    ) -> Any:
+    def rpc(self, call: Call, method: str, *params: Any, write: bool = True, context: Mapping[str, Any] | None = None) -> Any:
         """Call a method in a session, logging in when there is none or it has ended."""
         arguments = [*params, {**self._context, **(context or {})}]
         session = self._session or self._login(call)
@@ -220,9 +218,7 @@ class TrytonClient:
 
     # the wire --------------------------------------------------------------------------------------------
 
-    def _rest(
-        self, call: Call, method: str, path: str, body: Any = None, *, query: Sequence[tuple[str, str]] | None = None
-    ) -> Any:
+    def _rest(self, call: Call, method: str, path: str, body: Any = None, *, query: Sequence[tuple[str, str]] | None = None) -> Any:
         where = f"{self.settings.database}/rest/{path}"
         data = None if body is None else _dumps(body)
         options: dict[str, Any] = {"params": query, "data": data, "headers": self._rest_headers}

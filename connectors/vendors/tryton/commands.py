@@ -124,9 +124,7 @@ class _Wanted:
         return is_ours and row["untaxed_amount"] == self.net
 
 
-def _post(
-    client: TrytonClient, request: PostDocument, sign: int, new: Callable[[], drafting.Values], call: Call
-) -> Written:
+def _post(client: TrytonClient, request: PostDocument, sign: int, new: Callable[[], drafting.Values], call: Call) -> Written:
     nets = [sign * line.net for line in request.lines]
     tax = sign * sum((line.tax for line in request.lines), Decimal(0))
     wanted = _Wanted(request.key, request.party, request.currency, request.document_on, nets, tax)

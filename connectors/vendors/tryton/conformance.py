@@ -27,9 +27,7 @@ from connectors.vendors.tryton.fake_books import INVOICE
 from connectors.vendors.tryton.reading import PAGE
 
 PUSHED = "Tryton pushes nothing to anyone; its changes are swept"
-LINE = PostingLine(
-    description="Annual plan", revenue_account="4.2.2", tax_codes=("VAT20",), net=Decimal(100), tax=Decimal(20)
-)
+LINE = PostingLine(description="Annual plan", revenue_account="4.2.2", tax_codes=("VAT20",), net=Decimal(100), tax=Decimal(20))
 POST = r"POST /twin/rpc/model\.account\.invoice\.post"
 
 
@@ -124,9 +122,7 @@ KIT = Kit(
         "post_invoice": Probe(document_of(PostInvoice), listed("documents"), POST),
         "post_credit_memo": Probe(document_of(PostCreditMemo), listed("documents"), POST),
         "reverse_invoice": Probe(reversal, listed("documents"), POST),
-        "register_payment": Probe(
-            payment, listed("payments"), r"POST /twin/rpc/wizard\.account\.invoice\.pay\.execute/choice"
-        ),
+        "register_payment": Probe(payment, listed("payments"), r"POST /twin/rpc/wizard\.account\.invoice\.pay\.execute/choice"),
     },
     fill={
         "parties": lambda twin: {a_party(twin) for _ in range(PAGE + 20)},

@@ -48,9 +48,7 @@ class LocalstripeInfo:
 class LocalstripePeer:
     """One server with its state in memory. `log` receives progress for people."""
 
-    def __init__(
-        self, state_dir: Path, port: int | None = None, *, log: Callable[[str], None] = lambda line: None
-    ) -> None:
+    def __init__(self, state_dir: Path, port: int | None = None, *, log: Callable[[str], None] = lambda line: None) -> None:
         self.home = state_dir.resolve() / "peers" / "localstripe"
         self.venv = self.home / "venv"
         self.port = port or free_port()

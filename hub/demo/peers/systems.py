@@ -44,9 +44,7 @@ def start_billing(log: Log) -> System:
     except PeerUnavailable as reason:
         log(f"{reason}; using the Stripe twin instead")
         url, process = _twin("stripe", log)
-        return System(
-            "stripe-twin", "the Stripe twin", "stripe", url, {"base_url": url}, {"api_key": API_KEY}, False, process
-        )
+        return System("stripe-twin", "the Stripe twin", "stripe", url, {"base_url": url}, {"api_key": API_KEY}, False, process)
     return System(
         "localstripe", "localstripe (real)", "stripe", info.base_url, {"base_url": info.base_url, "api_version": ""},
         {"api_key": info.api_key}, True, peer,

@@ -220,9 +220,7 @@ def change_balance(store: Store, customer: Obj, amount: int, currency: str, kind
     customer["balance"] += amount
     customer["currency"] = customer["currency"] or currency
     entry = shapes.balance_transaction(store.id("cbtxn"), store.now())
-    entry.update(
-        amount=amount, currency=currency, customer=customer["id"], ending_balance=customer["balance"], type=kind
-    )
+    entry.update(amount=amount, currency=currency, customer=customer["id"], ending_balance=customer["balance"], type=kind)
     entry.update(told)
     return store.tables["balance_transactions"].add(entry)
 
@@ -263,9 +261,7 @@ def create_meter_event(store: Store, _: str, params: Params) -> Obj:
     if not payload.get("stripe_customer_id") or "value" not in payload:
         raise ApiError("payload needs stripe_customer_id and value", code="parameter_missing")
     if store.tables["meter_events"].get(identifier):
-        raise ApiError(
-            f"An event already exists with identifier {identifier}.", code="duplicate_meter_event", kept=True
-        )
+        raise ApiError(f"An event already exists with identifier {identifier}.", code="duplicate_meter_event", kept=True)
     event = {
         "id": identifier, "object": "billing.meter_event", "created": store.now(), "livemode": False,
         "event_name": params.get("event_name"), "identifier": identifier, "payload": payload,
@@ -284,9 +280,7 @@ def usage(store: Store, price: Obj, customer: str, start: int, end: int) -> int:
     used = (
         int(event["payload"]["value"])
         for event in store.tables["meter_events"]
-        if event["event_name"] == name
-        and event["payload"]["stripe_customer_id"] == customer
-        and start <= event["timestamp"] < end
+        if event["event_name"] == name and event["payload"]["stripe_customer_id"] == customer and start <= event["timestamp"] < end
     )
     return sum(used)
 

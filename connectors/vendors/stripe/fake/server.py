@@ -96,9 +96,7 @@ class StripeTwin(Twin):
 
     def books(self) -> Any:
         """Every object by table, in the new shape; events only as ids and types."""
-        tables = {
-            name: shapes.shown(list(table), True) for name, table in self.store.tables.items() if name != "events"
-        }
+        tables = {name: shapes.shown(list(table), True) for name, table in self.store.tables.items() if name != "events"}
         events = [{"id": e["id"], "type": e["type"]} for e in self.store.tables["events"]]
         sent = {"delivered": self.webhooks.delivered, "failed": self.webhooks.failed, "dropped": self.webhooks.dropped}
         return {**tables, "events": events, "webhooks": sent}
@@ -152,9 +150,7 @@ class StripeTwin(Twin):
         known = self._keys.get(key)
         if known and known[0] > self.store.now() - KEYS_KEPT:
             if known[1] != digest:
-                message = (
-                    "Keys for idempotent requests can only be used with the same parameters they were first used with."
-                )
+                message = "Keys for idempotent requests can only be used with the same parameters they were first used with."
                 raise ApiError(message, kind="idempotency_error")
             return Answer(known[2].status, known[2].body, {"Idempotent-Replayed": "true"})
         self.store.key = key

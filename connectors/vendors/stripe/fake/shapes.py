@@ -56,11 +56,7 @@ def shown(value: Any, new: bool) -> Any:
     kind = value.get("object")
     # In an event, `object` is the object itself and not the name of its kind.
     hidden = (_ONLY_BEFORE if new else _ONLY_SINCE).get(kind, ()) if isinstance(kind, str) else ()
-    return {
-        k: shown(v, new) if isinstance(v, dict | list) else v
-        for k, v in value.items()
-        if k not in hidden and k[0] != "_"
-    }
+    return {k: shown(v, new) if isinstance(v, dict | list) else v for k, v in value.items() if k not in hidden and k[0] != "_"}
 
 
 def _nulls(names: str) -> Obj:

@@ -233,9 +233,7 @@ def _renew(store: Store, sub: Obj) -> None:
     if sub["status"] == "trialing":
         sub["status"] = "active"
     _dates(sub, sub["current_period_end"], _nth_end(sub, sub["_periods"]))
-    if sub["status"] == "past_due" and not declines(
-        store, store.get("customers", sub["customer"]), sub["default_payment_method"]
-    ):
+    if sub["status"] == "past_due" and not declines(store, store.get("customers", sub["customer"]), sub["default_payment_method"]):
         sub["status"] = "active"
     _bill(store, sub, "subscription_cycle")
     store.emit("customer.subscription.updated", sub)

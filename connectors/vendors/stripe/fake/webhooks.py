@@ -50,7 +50,7 @@ class Webhooks:
         self._changed = threading.Condition()
         self._busy = False
         self._stopped = False
-        self._random = random.Random()  # noqa: S311 - chaos, not cryptography
+        self._random = random.Random()
         self._thread: threading.Thread | None = None
 
     def point_at(self, endpoint: Endpoint | None) -> None:
