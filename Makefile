@@ -56,10 +56,10 @@ fmt: setup  ## format, and fix what can be fixed
 	@$(VENV)/bin/ruff format $(OURS); $(VENV)/bin/ruff check --fix $(OURS)
 
 bench: setup  ## how much it carries, and how fast
-	@$(PY) -m tests.bench $(ARGS)
+	@$(PY) manage.py bench $(or $(ARGS),ingest)
 
 chaos: setup  ## processes killed, replies lost, brokers emptied; nothing may be lost or done twice
-	@$(PY) -m pytest -m chaos $(ARGS)
+	@$(PY) manage.py chaos $(ARGS)
 
 fuzz: setup  ## the property tests with many more examples
 	@HYPOTHESIS_PROFILE=deep $(PY) -m pytest -m "hypothesis and not chaos and not browser" $(ARGS)

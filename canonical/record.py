@@ -173,7 +173,8 @@ class Recorder:
             models.InvoiceLine.objects.update_or_create(
                 invoice=invoice, external_id=line.external_id,
                 defaults={
-                    "position": position, "description": line.description, "quantity": line.quantity, "net": line.net, "tax": line.tax,
+                    "position": position, "description": line.description, "quantity": line.quantity, "net": line.net,
+                    "tax": line.tax,
                     "product_id": self._id("product", line.product) if line.product else None,
                     "taxes": [tax.model_dump(mode="json") for tax in line.taxes], "service_from": line.service_from,
                     "service_to": line.service_to, "proration": line.proration,

@@ -3,6 +3,7 @@ from django.apps import AppConfig
 
 class ConnectorsConfig(AppConfig):
     name = "connectors"
+    verbose_name = "Connections"
 
     def ready(self) -> None:
         from connectors import registry

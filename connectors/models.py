@@ -20,7 +20,7 @@ class Connection(FSMModelMixin, models.Model):
     """An account at a vendor. Work is claimed for it only while it is active and past `not_before`."""
 
     kind: ClassVar[str] = "connection"
-    slug = models.SlugField(max_length=60, unique=True, help_text="names the webhook URL: /ingest/<slug>/")
+    slug = models.SlugField(max_length=60, unique=True, help_text="names the webhook URL: /ingest/SLUG/")
     title = models.CharField(max_length=200)
     connector = models.CharField(max_length=40)
     role = models.CharField(max_length=10, editable=False)

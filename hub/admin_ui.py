@@ -14,6 +14,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import messages
+from django.contrib.admin import ShowFacets
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -95,6 +96,8 @@ class DecoratedChangeList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
+        if not self.query and not self.has_active_filters:
+            self.full_result_count = self.result_count
         self.result_list = list(self.result_list)
         self.model_admin.decorate(self.result_list)  # type: ignore[attr-defined]
 
@@ -257,8 +260,9 @@ class Admin(ModelAdmin[Any]):
     paginator = FastPaginator
     show_full_result_count = False
     list_per_page = 50
-    ordering = ("-pk",)
-    sortable_by: tuple[str, ...] = ()
+    ordering: ClassVar[Any] = ("-pk",)
+    sortable_by = ()
+    show_facets = ShowFacets.NEVER  # they count the whole table once for every choice
     actions = None
     buttons_rerender = False
 

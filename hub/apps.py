@@ -3,6 +3,7 @@ from django.apps import AppConfig
 
 class HubConfig(AppConfig):
     name = "hub"
+    verbose_name = "Work"
 
     def ready(self) -> None:
         from django.db.models.signals import post_migrate, post_save

@@ -74,7 +74,9 @@ def accounting_rule(scope: Scope, rules: Sequence[AccountingRule]) -> Accounting
         name = scope.product.name if scope.product else "lines without a product"
         raise Blocked(
             "missing_mapping",
-            review.fingerprint("missing", "accounting_rule", scope.entity.pk, scope.product.pk if scope.product else 0, scope.region),
+            review.fingerprint(
+                "missing", "accounting_rule", scope.entity.pk, scope.product.pk if scope.product else 0, scope.region
+            ),
             f"No accounting rule for {name} in {scope.entity}" + (f" ({scope.region})" if scope.region else ""),
             group=ACCOUNTANT, what="accounting_rule", entity=scope.entity.code,
             product=scope.product.pk if scope.product else None, region=scope.region, on=scope.on.isoformat(),
@@ -125,6 +127,17 @@ def _posting(
         "dimensions": rule.dimensions, "product_code": product_code,
         "tax_codes": [tax.target_code for tax in taxes] or ([rule.tax_code] if rule.tax_code else []), "rules": used,
     }  # fmt: skip
+
+
+def payment_term(invoice: Invoice, source: Connection) -> str:
+    """The ERP's term for the days billing gave ("net30"), '' when nobody mapped it: then the due date alone is carried."""
+    if invoice.due_on is None:
+        return ""
+    erp, days = erp_of(invoice.legal_entity), (invoice.due_on - invoice.issued_on).days
+    found = CodeMapping.objects.filter(
+        in_force(invoice.issued_on), what="payment_term", source=source, source_code=f"net{days}", target=erp
+    ).order_by("-version", "-pk")
+    return found.values_list("target_code", flat=True).first() or ""
 
 
 def posting_lines(invoice: Invoice) -> tuple[PostingLine, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +11,8 @@ from django.db import connection, transaction
 from django.db.models import QuerySet, Sum
 from django.db.models.functions import Now
 from django.utils import timezone
-from psycopg.types.json import Jsonb
 
-from canonical.models import move
+from canonical.models import move, record_transition
 from connectors.models import Connection
 from hub.models import InboxEvent, ReviewItem, Run, Step
 
@@ -27,7 +27,7 @@ ANSWERS: dict[str, dict[str, str]] = {
     "mismatch": {
         "accept": "Accept the document as it is",
         "retry": "Read it again",
-        "compensate": "Undo what was done",
+        "reverse": "Take it back, and undo what was done before",
     },
     "quarantined": {"retry": "Try again", "close": "End the run as it is", "compensate": "Undo what was done"},
     "not_understood": {"retry": "Read it again", "close": "Set it aside"},
@@ -81,7 +81,7 @@ def open_item(
                ON CONFLICT (fingerprint) WHERE state = 'open'
                DO UPDATE SET occurrences = hub_reviewitem.occurrences + 1, last_seen_at = now()
                RETURNING id""",
-            [cause, mark, title[:300], Jsonb(detail or {}), _pk(source), _pk(event), group],
+            [cause, mark, title[:300], json.dumps(detail or {}), _pk(source), _pk(event), group],
         )
         row = cursor.fetchone()
     assert row is not None
@@ -170,30 +170,42 @@ def _accept(step: Step, by: str, reason: str, external_id: str, number: str) -> 
     _release(step, "again", by, reason)
 
 
+def _reverse(step: Step, by: str, reason: str, external_id: str, number: str) -> None:
+    step.result = {**(step.result or {}), "answered_by": by, "then": "undo"}
+    _release(step, "again", by, reason)
+
+
 def _release(step: Step, name: str, by: str, reason: str) -> None:
+    """Let a waiting step go on. What it waited for stays on its timeline."""
+    note = f"{step.waiting_on}: {reason}".rstrip(": ")
     getattr(step, name)()
     step.waiting_on, step.due_at = None, Now()
     step.save(update_fields=["state", "waiting_on", "due_at", "tries", "tried_since", "crashes", "lookups", "result"])
+    record_transition(step, name, "waiting", by=by, note=note, run_id=step.run_id)
     if step.run.state == "parked":
         move(step.run, "resume", by=by, note=reason, run_id=step.run_id)
 
 
 def _close(step: Step, by: str, reason: str, external_id: str, number: str) -> None:
-    step.fail()
-    step.waiting_on, step.ended_at = None, timezone.now()
-    step.save(update_fields=["state", "waiting_on", "ended_at"])
+    _give_up(step, by, reason)
     step.run.ended_at = timezone.now()
     if step.run.state == "open":
         move(step.run, "park", by=by, note=reason, run_id=step.run_id)
     move(step.run, "close", by=by, note=reason, run_id=step.run_id, save=["ended_at"])
 
 
+def _give_up(step: Step, by: str, reason: str) -> None:
+    note = f"{step.waiting_on}: {reason}".rstrip(": ")
+    step.fail()
+    step.waiting_on, step.ended_at = None, timezone.now()
+    step.save(update_fields=["state", "waiting_on", "ended_at"])
+    record_transition(step, "fail", "waiting", by=by, note=note, run_id=step.run_id)
+
+
 def _compensate(step: Step, by: str, reason: str, external_id: str, number: str) -> None:
     from hub.engine.settle import begin_undo
 
-    step.fail()
-    step.waiting_on = None
-    step.save(update_fields=["state", "waiting_on"])
+    _give_up(step, by, reason)
     begin_undo(step.run, step.name, by=by, note=reason)
 
 
@@ -212,4 +224,5 @@ def _answer_without_step(item: ReviewItem, choice: str, by: str, reason: str) ->
 
 _HANDLERS: dict[str, Callable[[Step, str, str, str, str], None]] = {
     "retry": _retry, "absent": _absent, "found": _found, "accept": _accept, "close": _close, "compensate": _compensate,
+    "reverse": _reverse,
 }  # fmt: skip

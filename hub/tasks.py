@@ -37,10 +37,14 @@ class Nudge(Task):  # type: ignore[type-arg]
     rank = LAST
 
     def apply_async(self, *args: Any, **options: Any) -> Any:
-        """Send it, or return None when the queue holds all that the workers can use."""
-        if pump.waiting(self.app) >= settings.WORKERS + self.beyond_drains:
+        """Send it; or return None when the queue holds all that the workers can use, or the broker is away."""
+        try:
+            if pump.waiting(self.app) >= settings.WORKERS + self.beyond_drains:
+                return None
+            return super().apply_async(*args, **({"priority": self.rank, "retry": False} | options))
+        except pump.away(self.app) as error:
+            log.warning("broker_away", task=self.name, error=str(error))
             return None
-        return super().apply_async(*args, **({"priority": self.rank} | options))
 
 
 class Beat(Nudge):
@@ -85,7 +89,7 @@ def claim_slot(job: str, every_seconds: int) -> Slot | None:
     """Take the slot of `job` that is now, by PostgreSQL's clock; None when it is taken."""
     with database.cursor() as cursor:
         cursor.execute("SELECT now()")
-        now: datetime = cursor.fetchone()[0]  # type: ignore[index]
+        now: datetime = cursor.fetchone()[0]
     every = timedelta(seconds=max(1, every_seconds))
     epoch = datetime(2000, 1, 1, tzinfo=UTC)
     slot, created = Slot.objects.get_or_create(job=job, starts_at=epoch + (now - epoch) // every * every)

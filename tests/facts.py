@@ -7,7 +7,10 @@ from contextlib import contextmanager
 
 from django.db import connection
 
-GUARDED = "SELECT DISTINCT tgrelid::regclass::text FROM pg_trigger WHERE tgname IN ('facts_are_never_truncated', 'approved_rules_keep_what_they_say')"
+GUARDED = """
+    SELECT DISTINCT tgrelid::regclass::text FROM pg_trigger
+    WHERE tgname IN ('facts_are_never_truncated', 'approved_rules_keep_what_they_say')
+"""
 
 
 @contextmanager

@@ -20,7 +20,7 @@ class Migration(migrations.Migration):
             name="Connection",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("slug", models.SlugField(help_text="names the webhook URL: /ingest/<slug>/", max_length=60, unique=True)),
+                ("slug", models.SlugField(help_text="names the webhook URL: /ingest/SLUG/", max_length=60, unique=True)),
                 ("title", models.CharField(max_length=200)),
                 ("connector", models.CharField(max_length=40)),
                 ("role", models.CharField(editable=False, max_length=10)),
@@ -74,7 +74,7 @@ class Migration(migrations.Migration):
             name="HistoricalConnection",
             fields=[
                 ("id", models.BigIntegerField(auto_created=True, blank=True, db_index=True, verbose_name="ID")),
-                ("slug", models.SlugField(help_text="names the webhook URL: /ingest/<slug>/", max_length=60)),
+                ("slug", models.SlugField(help_text="names the webhook URL: /ingest/SLUG/", max_length=60)),
                 ("title", models.CharField(max_length=200)),
                 ("connector", models.CharField(max_length=40)),
                 ("role", models.CharField(editable=False, max_length=10)),

@@ -43,6 +43,8 @@ class Envelope:
     """Canonical kind of the object it is about, '' when we do not know such objects."""
     subject_id: str = ""
     occurred_at: datetime | None = None
+    problem: str = ""
+    """Why it is not understood, when a sweep brings such a thing: it is stored and quarantined like a delivery."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,8 @@ class Connector:
     verify: Verify | None = None
     envelope: Callable[[bytes], Envelope] | None = None
     """Raises BadPayload when the body is not understood."""
+    same: Callable[[bytes, bytes], bool] | None = None
+    """Do two bodies of one event say the same, what belongs to the delivery aside? None: only the same bytes do."""
     events: Mapping[str, str] = field(default_factory=dict)
     """Vendor event type → canonical event name (`billing.invoice.finalized`)."""
     fetch: Mapping[str, Callable[[Client, str, Call], Sequence[CanonicalObject]]] = field(default_factory=dict)

@@ -18,6 +18,8 @@ from connectors.sdk.errors import Busy, Misconfigured, Refused, Unknown, VendorE
 
 MAX_KEPT = 20_000
 """Characters of a request or an answer that are kept for the timeline."""
+SHORTEST = 0.5
+"""Seconds below which an exchange is not begun."""
 RETRY_AFTER_BOUNDS = (1.0, 6 * 3600.0)
 
 
@@ -41,7 +43,22 @@ class Call:
     correlation_id: str = ""
     key: str = ""
     timeout: float = 30.0
+    """Seconds for one exchange."""
+    deadline: float | None = None
+    """`time.monotonic()` after which nothing more may be sent: whoever makes the call loses its lease soon after."""
     exchanges: list[Exchange] = field(default_factory=list)
+    wrote: bool = False
+    """Something has been sent that may have changed something."""
+
+    def seconds_left(self) -> float:
+        """How long the next exchange may take. Raises Busy when time is up, Unknown when something has been written."""
+        if self.deadline is None:
+            return self.timeout
+        left = self.deadline - time.monotonic()
+        if left < SHORTEST:
+            error = Unknown if self.wrote else Busy
+            raise error("the call has used up its time; nothing more was sent", code="out_of_time")
+        return min(self.timeout, left)
 
 
 Classify = Callable[[requests.Response, bool], VendorError | None]
@@ -119,9 +136,11 @@ class Http:
         writes = method not in ("GET", "HEAD") if write is None else write
         url = _joined(base_url, path)
         sent = {**({"X-Correlation-Id": call.correlation_id} if call.correlation_id else {}), **(headers or {})}
-        timeout = (self.connect_timeout, call.timeout)
+        left = call.seconds_left()
+        timeout = (min(self.connect_timeout, left), left)
         exchange = Exchange(method, url, request=_text(options.get("data") or options.get("json")))
         call.exchanges.append(exchange)
+        call.wrote = call.wrote or writes
         started = time.perf_counter()
         try:
             response = self.session.request(method, url, headers=sent, timeout=timeout, allow_redirects=False, **options)

@@ -10,6 +10,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from django.conf import settings
 from django.db import connection as database
 
 from canonical import commands
@@ -22,7 +23,12 @@ from hub.engine import crash
 from hub.engine.flow import Effect, Read, Undo
 
 CALL_TIMEOUT = 25.0
-"""Seconds a vendor may take to answer; shorter than the shortest lease, so that an answer is settled by its caller."""
+"""Seconds a vendor may take for one answer."""
+OF_THE_LEASE = 0.8
+"""Share of its lease after which a claimed step sends nothing more, so that whatever it did is settled by its caller.
+
+A step that waited so long for a thread sends nothing at all.
+"""
 
 
 @dataclass(slots=True)
@@ -69,7 +75,8 @@ def prepare(
     connector = connection.spec
     if not isinstance(spec, Read):
         request = connector.commands[spec.command].request.model_validate(request)
-    call = Call(correlation_id=correlation_id, key=key, timeout=CALL_TIMEOUT)
+    deadline = time.monotonic() + OF_THE_LEASE * settings.LEASE_SECONDS
+    call = Call(correlation_id=correlation_id, key=key, timeout=CALL_TIMEOUT, deadline=deadline)
     return Job(spec, connector, client, request, lost, call, connection.quiet.total_seconds())
 
 

@@ -6,7 +6,7 @@ executing it does. Wrapped errors, query logs and counters stay Django's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,5 +27,6 @@ def cursor() -> Iterator[CursorWrapper]:
     The session is not asked beforehand whether it still lives: callers repeat what can be repeated on a new one.
     """
     connection.ensure_connection()
-    with connection._prepare_cursor(_Preparing(connection.connection)) as prepared:
+    prepare: Callable[[psycopg.Cursor[Any]], CursorWrapper] = connection._prepare_cursor  # type: ignore[attr-defined]
+    with prepare(_Preparing(connection.connection)) as prepared:
         yield prepared

@@ -85,14 +85,18 @@ def nudge() -> int:
         return 0
     wanted = settings.WORKERS if store.backlog(MANY) else 1
     try:
-        room = settings.WORKERS - waiting(app)
-        sent = max(0, min(wanted, room))
-        for _ in range(sent):
-            drain.apply_async(retry=False)
-    except (OperationalError, *app.connection_for_write().recoverable_connection_errors) as error:
+        sent = max(0, min(wanted, settings.WORKERS - waiting(app)))
+    except away(app) as error:
         log.warning("broker_away", error=str(error))
         return 0
+    for _ in range(sent):
+        drain.apply_async()
     return sent
+
+
+def away(app: Celery) -> tuple[type[BaseException], ...]:
+    """What is raised while the broker cannot be reached."""
+    return (OperationalError, *app.connection_for_write().recoverable_connection_errors)
 
 
 def waiting(app: Celery) -> int:

@@ -96,7 +96,8 @@ class Settlement:
         if step.connection_id is not None or outcome.kind != "done":
             log.info(
                 "step_settled", correlation_id=str(self.run.correlation_id), run=step.run_id, flow=self.run.flow, step=step.name,
-                subject=self.run.subject_id, attempt=step.attempts, outcome=outcome.kind, code=outcome.code, ms=outcome.milliseconds,
+                subject=self.run.subject_id, attempt=step.attempts, outcome=outcome.kind, code=outcome.code,
+                ms=outcome.milliseconds,
             )  # fmt: skip
         self.ledger.attempts.append(
             (step.pk, step.run_id, step.connection_id, step.attempts, outcome.kind, step.worker,
@@ -122,12 +123,21 @@ class Settlement:
         self._change("done", result=result)
         if self.step.name.startswith(UNDO):
             undo_next(self.run, self.flow, self.step.name, self.ledger)
+        elif (self.step.result or {}).get("then") == "undo":
+            self._take_back()
         else:
             advance(self.run, self.flow, self.step.name, self.ledger)
         if _fingerprint_of(self.run) != before:
-            self.run.save(update_fields=["context", "amount", "currency", "object_id", "state", "ended_at"])
+            self.ledger.runs[self.run.pk] = self.run
 
     _found = _done
+
+    def _take_back(self) -> None:
+        """A person wants this document, posted but not as asked, and what came before it, undone."""
+        source = self.run.state
+        self.run.compensate()
+        record_transition(self.run, "compensate", source, by=(self.step.result or {})["answered_by"], run_id=self.run.pk)
+        undo_next(self.run, self.flow, self.step.name, self.ledger, including=True)
 
     def _carry_out(self) -> Any:
         spec, run, answer = self.spec, self.run, self.outcome.answer
@@ -244,6 +254,7 @@ class Settlement:
         self._park("quarantined", mark, title, result=result)
 
     def _wait_for_person(self, cause: str, title: str, *, group: str = "", result: Any = None, **detail: Any) -> None:
+        title = f"{self.run.subject_kind} {self.run.subject_id}: {title}"
         self._park(cause, review.fingerprint(cause, "step", self.step.pk), title, group=group, result=result, **detail)
 
     def _park(self, cause: str, mark: str, title: str, *, group: str = "", result: Any = None, **detail: Any) -> None:
@@ -311,10 +322,16 @@ def digest(request: Request) -> str:
     return hashlib.sha256(json.dumps(request.model_dump(mode="json"), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def undo_next(run: Run, flow: Flow, after: str, ledger: Ledger) -> None:
-    """Insert the next undo step going backwards over what was done, or end the run as compensated."""
+def undo_next(run: Run, flow: Flow, after: str, ledger: Ledger, *, including: bool = False) -> None:
+    """Insert the next undo step going backwards over what was done, or end the run as compensated.
+
+    `including`: `after` itself has just been done, and is the first to be undone.
+    """
     done = set(run.steps.filter(state="done").values_list("name", flat=True))
-    for spec in flow.before(after):
+    specs = flow.before(after)
+    if including:
+        specs, done = [flow.step(after), *specs], done | {after}
+    for spec in specs:
         if not isinstance(spec, Effect) or isinstance(spec.undo, Keep) or spec.name not in done:
             continue
         request = spec.undo.request(run)

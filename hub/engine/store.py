@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 
 from connectors.models import Connection
 from hub.engine import crash
-from hub.models import Step
+from hub.models import Run, Step
 
 LOCAL = None
 """The pool of steps that call nobody."""
@@ -64,6 +64,8 @@ class Ledger:
     """Rows gathered while a batch settles, written together."""
 
     changes: dict[int, Change] = field(default_factory=dict)
+    runs: dict[int, Run] = field(default_factory=dict)
+    """Runs that changed, by id."""
     attempts: list[tuple[Any, ...]] = field(default_factory=list)
     steps: list[NewStep] = field(default_factory=list)
 
@@ -127,10 +129,10 @@ def _claim(pool: Connection | None, limit: int, worker: str) -> list[Claimed]:
         if pool is not None:
             # Room is counted and taken by one claimer at a time; whoever comes meanwhile finds other work.
             cursor.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", [ROOM_LOCK, pool.pk])
-            if not cursor.fetchone()[0]:  # type: ignore[index]
+            if not cursor.fetchone()[0]:
                 return []
             cursor.execute(ROOM, [pool.room, pool.pk])
-            limit = min(limit, cursor.fetchone()[0])  # type: ignore[index]
+            limit = min(limit, cursor.fetchone()[0])
         if limit <= 0:
             return []
         where = "s.connection_id IS NULL" if pool is None else "s.connection_id = %s"
@@ -141,6 +143,7 @@ def _claim(pool: Connection | None, limit: int, worker: str) -> list[Claimed]:
         if not lanes:
             return []
         steps = list(Step.objects.filter(pk__in=lanes.values()).select_related("run"))
+        _attach_sources([step.run for step in steps])
         token = uuid.uuid4()
         claimed = []
         for step in steps:
@@ -151,6 +154,14 @@ def _claim(pool: Connection | None, limit: int, worker: str) -> list[Claimed]:
             claimed.append(Claimed(step, token, lost))
         cursor.execute(CLAIM, [token, worker, settings.LEASE_SECONDS, [step.pk for step in steps]])
     return claimed
+
+
+def _attach_sources(runs: Sequence[Run]) -> None:
+    """Give runs the connection they came from in one statement; flows ask for it at every step."""
+    sources = Connection.objects.select_related("legal_entity").in_bulk({run.connection_id for run in runs if run.connection_id})
+    for run in runs:
+        if run.connection_id:
+            run.connection = sources[run.connection_id]
 
 
 ROOM_LOCK = 0x71E0
@@ -170,7 +181,7 @@ def still_mine(claimed: Sequence[Claimed]) -> set[int]:
 
 
 def write(ledger: Ledger) -> None:
-    """Write a settled batch: three statements whatever its size. Inside a transaction."""
+    """Write a settled batch: four statements whatever its size. Inside a transaction."""
     with connection.cursor() as cursor:
         if ledger.attempts:
             cursor.execute(
@@ -193,6 +204,20 @@ def write(ledger: Ledger) -> None:
                     [c.waiting_on for _, c in rows],
                     [c.crashes for _, c in rows],
                     [c.lookups for _, c in rows],
+                ],
+            )
+        if ledger.runs:
+            runs = list(ledger.runs.values())
+            cursor.execute(
+                UPDATE_RUNS,
+                [
+                    [run.pk for run in runs],
+                    [run.state for run in runs],
+                    [Jsonb(run.context) for run in runs],
+                    [run.object_id for run in runs],
+                    [run.amount for run in runs],
+                    [run.currency for run in runs],
+                    [run.ended_at for run in runs],
                 ],
             )
         if ledger.steps:
@@ -226,6 +251,14 @@ SETTLE = """
                 %s::int[])
          AS v(id, state, wait, result, error_code, error, waiting_on, crashes, lookups)
     WHERE s.id = v.id
+"""
+
+UPDATE_RUNS = """
+    UPDATE hub_run r SET state = v.state, context = v.context, object_id = v.object_id, amount = v.amount, currency = v.currency,
+           ended_at = v.ended_at
+    FROM unnest(%s::bigint[], %s::text[], %s::jsonb[], %s::bigint[], %s::numeric[], %s::text[], %s::timestamptz[])
+         AS v(id, state, context, object_id, amount, currency, ended_at)
+    WHERE r.id = v.id
 """
 
 INSERT_STEPS = """
@@ -262,4 +295,4 @@ def backlog(limit: int) -> bool:
                LIMIT %s) AS due""",
             [limit],
         )
-        return bool(cursor.fetchone()[0] >= limit)  # type: ignore[index]
+        return bool(cursor.fetchone()[0] >= limit)

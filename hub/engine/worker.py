@@ -15,7 +15,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import structlog
-from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.db import connection as database
 
@@ -26,7 +25,7 @@ from connectors.sdk.errors import Misconfigured
 from hub import flows
 from hub.engine import store
 from hub.engine.flow import UNDO, Effect, Local, Read, Undo
-from hub.engine.perform import Job, Outcome, perform, prepare
+from hub.engine.perform import Outcome, perform, prepare
 from hub.engine.settle import Settled, settle
 from hub.engine.store import Claimed
 from hub.models import Step
@@ -67,7 +66,7 @@ class Worker:
     def drain(self, budget: float = 20.0, overdue: float = 0.0) -> int:
         """Work until nothing is due or `budget` seconds have passed; returns how many steps were settled.
 
-        `overdue` leaves alone what has been due for less than so many seconds.
+        `overdue` leaves a pool alone until something in it has been due for so many seconds.
         """
         ends = time.monotonic() + budget
         settled = 0
@@ -111,6 +110,7 @@ class Worker:
     def _start(self, claimed: Claimed) -> Outcome | None:
         """Send a call on its way, or say at once what a step without one comes to."""
         step = claimed.step
+        step.worker = self.name  # as its row says since the claim; its attempt is written from here
         try:
             flow = flows.get(step.run.flow, step.run.version)
             spec: Any = flow.step(step.name)
@@ -135,7 +135,7 @@ class Worker:
         assert step.connection_id is not None
         connection = self.connections[step.connection_id]
         job = prepare(spec, connection, client_for(connection), step.request, claimed.lost, str(step.run.correlation_id), step.key)
-        self.flying[self.threads.submit(_perform_in_time, job, time.monotonic() + settings.LEASE_SECONDS / 2)] = claimed
+        self.flying[self.threads.submit(perform, job)] = claimed
 
     def _landed(self, block: bool) -> list[Settled]:
         """Calls that have come back; waits one settle window for company, longer when there is nothing else to do."""
@@ -146,13 +146,6 @@ class Worker:
             more, _ = wait(self.flying, timeout=SETTLE_WINDOW)
             done |= more
         return [(self.flying.pop(future), future.result()) for future in done]
-
-
-def _perform_in_time(job: Job, latest: float) -> Outcome:
-    """Perform, unless the job waited so long for a thread that the call might outlive its lease."""
-    if time.monotonic() > latest:
-        return Outcome("busy", code="no_thread", message="waited half its lease for a thread; nothing was sent")
-    return perform(job)
 
 
 ANSWER_KEYS = ("external_id", "number", "facts", "url")

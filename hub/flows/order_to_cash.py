@@ -175,7 +175,8 @@ def post_invoice(run: Run) -> Request | None:
         return None
     return PostInvoice(
         key=key(run), party=customer_id(run, document.party), number=document.number, currency=document.currency,
-        document_on=document.issued_on, due_on=document.due_on, lines=booking.posting_lines(document), total=document.total,
+        document_on=document.issued_on, due_on=document.due_on,
+        payment_term=booking.payment_term(document, source(run)), lines=booking.posting_lines(document), total=document.total,
         journal=next((line.posting["journal"] for line in document.lines.all() if line.posting), ""), note=document.number,
     )  # fmt: skip
 
@@ -233,9 +234,11 @@ def written_back(run: Run, written: Written) -> None:
 
 
 def register_payment(run: Run) -> Request | None:
-    """Carry a full payment to the ERP."""
+    """Carry what was received to the ERP, once billing says the invoice is settled."""
     document = invoice(run)
     if document is None or document.status != "paid" or document.state != "confirmed" or not document.paid:
+        return None
+    if xref.external("invoice", document.pk, erp(run).pk, "payment"):
         return None
     ref = xref.external("invoice", document.pk, erp(run).pk)
     assert ref is not None and ref.external_id is not None
@@ -246,10 +249,10 @@ def register_payment(run: Run) -> Request | None:
 
 
 def paid(run: Run, written: Written) -> None:
-    """The ERP holds the payment."""
+    """The ERP holds the payment. What billing settled with the customer's credit instead is open there still."""
     document = invoice(run)
     assert document is not None
-    if document.state == "confirmed":
+    if document.state == "confirmed" and document.paid >= document.total:
         move(document, "settle", by="order_to_cash", note=written.external_id, run_id=run.pk)
 
 
@@ -270,8 +273,9 @@ def reversal(run: Run) -> Request | None:
     ref = xref.external("invoice", document.pk, erp(run).pk)
     assert ref is not None and ref.external_id is not None
     return ReverseDocument(
-        key=key(run, "reversal"), document=ref.external_id, document_on=document.voided_on or document.issued_on, total=document.total,
-        currency=document.currency, party=customer_id(run, document.party), reason=f"{document.number or run.subject_id} {document.status}",
+        key=key(run, "reversal"), document=ref.external_id, document_on=document.voided_on or document.issued_on,
+        total=document.total, currency=document.currency, party=customer_id(run, document.party),
+        reason=f"{document.number or run.subject_id} {document.status}",
     )  # fmt: skip
 
 
@@ -314,7 +318,8 @@ FLOW = Flow(
         READ,
         Local("book", book),
         Effect(
-            "customer", "ensure_party", erp, ensure_party, lambda run, written: None, Keep("a customer without documents harms nobody"),
+            "customer", "ensure_party", erp, ensure_party, lambda run, written: None,
+            Keep("a customer without documents harms nobody"),
             creates="party", owner=owner_of_party, lane=lambda run: f"party:{owner_of_party(run)[1]}",
         ),
         Effect(
@@ -325,7 +330,10 @@ FLOW = Flow(
             creates="reference", owner=owner_of_reference, lane=lane_of_reference,
         ),
         Effect("pay", "register_payment", erp, register_payment, paid, Keep("money received is a fact"), creates="payment"),
-        Effect("reverse", "reverse_invoice", erp, reverse_voided, reversed_, Keep("a reversal is final; a new invoice follows"), creates="reversal"),
+        Effect(
+            "reverse", "reverse_invoice", erp, reverse_voided, reversed_, Keep("a reversal is final; a new invoice follows"),
+            creates="reversal",
+        ),
     ),
 )  # fmt: skip
 """Subscription created or invoice issued, paid, voided → customer, posted invoice, ERP number in billing, payment."""

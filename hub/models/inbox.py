@@ -59,6 +59,11 @@ class InboxEvent(AppendOnly):
             models.Index(fields=["subject_kind", "subject_id"], name="events_of_a_subject"),
             models.Index(fields=["correlation_id"], name="events_by_correlation"),
             models.Index(fields=["-received_at"], name="events_newest_first"),
+            models.Index(
+                fields=["disposition", "-id"],
+                condition=Q(disposition__in=["quarantined", "conflict", "duplicate"]),
+                name="events_out_of_the_ordinary",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -65,6 +65,8 @@ class Run(FSMModelMixin, models.Model):
             models.Index(fields=["subject_kind", "subject_id", "-id"], name="runs_of_a_subject"),
             models.Index(fields=["correlation_id"], name="runs_by_correlation"),
             models.Index(fields=["state", "-id"], name="runs_by_state"),
+            models.Index(fields=["flow", "-id"], name="runs_by_flow"),
+            models.Index(fields=["ended_at"], name="runs_by_end"),
         ]
 
     def __str__(self) -> str:

@@ -165,9 +165,7 @@ def examine() -> Iterator[Finding]:
             yield from check()
         except Exception as error:
             said = (str(error).strip().splitlines() or [""])[0]
-            yield Finding(
-                "fail", check.__name__.replace("_", " "), f"{type(error).__name__}: {said}", MENDS.get(check, "")
-            )
+            yield Finding("fail", check.__name__.replace("_", " "), f"{type(error).__name__}: {said}", MENDS.get(check, ""))
 
 
 MENDS = {

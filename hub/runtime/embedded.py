@@ -34,9 +34,7 @@ Log = Callable[[str], None]
 class Services:
     """A running pair. `owned` says whether it is ours to stop or another process's we are guests of."""
 
-    def __init__(
-        self, database_url: str, redis_url: str, servers: list[Server], locks: list[IO[str]], log: Log
-    ) -> None:
+    def __init__(self, database_url: str, redis_url: str, servers: list[Server], locks: list[IO[str]], log: Log) -> None:
         self.database_url = database_url
         self.redis_url = redis_url
         self.servers = servers

@@ -13,8 +13,8 @@ from pathlib import Path
 from hub import config
 from hub.runtime.embedded import Services, ensure_services
 
-OFFLINE = {"", "--help", "--version", "check", "collectstatic", "diffsettings", "help", "version"}
-"""Commands that need no database."""
+OFFLINE = {"", "--help", "--version", "bench", "chaos", "check", "collectstatic", "diffsettings", "help", "version"}
+"""Commands that need no database, or bring their own."""
 
 services: Services | None = None
 """The embedded pair of this process, if it uses one."""

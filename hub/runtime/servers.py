@@ -223,9 +223,7 @@ class Postgres(Server):
         options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"]
         options += [] if self.durable else ["--no-sync"]
         command = [str(self.bin / "initdb"), "-D", str(draft), *options]
-        made = subprocess.run(
-            tethered(command, signal.SIGKILL, self.run_as), cwd="/", capture_output=True, text=True, check=False
-        )
+        made = subprocess.run(tethered(command, signal.SIGKILL, self.run_as), cwd="/", capture_output=True, text=True, check=False)
         secret.unlink()
         if made.returncode:
             raise ServicesError(f"initdb failed:\n{made.stdout}{made.stderr}")

@@ -70,7 +70,7 @@ class Child:
             cwd=self.spec.cwd,
             start_new_session=True,
         )
-        assert self.process.stdout is not None  # noqa: S101
+        assert self.process.stdout is not None
         os.set_blocking(self.process.stdout.fileno(), False)
         self.started_at, self.start_at = time.monotonic(), None
 
@@ -92,9 +92,7 @@ class Child:
 class Supervisor:
     """Keeps the children of `specs` running. `tick` is called about five times a second, for the caller's own watch."""
 
-    def __init__(
-        self, specs: Sequence[ChildSpec], *, tick: Callable[[], None] = lambda: None, out: TextIO = sys.stdout
-    ) -> None:
+    def __init__(self, specs: Sequence[ChildSpec], *, tick: Callable[[], None] = lambda: None, out: TextIO = sys.stdout) -> None:
         self.children = [Child(spec) for spec in specs]
         self._tick = tick
         self._out = out
@@ -139,8 +137,8 @@ class Supervisor:
         for child in self.children:
             if child.start_at is not None and child.start_at <= time.monotonic():
                 child.start()
-                assert child.process is not None  # noqa: S101
-                assert child.process.stdout is not None  # noqa: S101
+                assert child.process is not None
+                assert child.process.stdout is not None
                 self._selector.register(child.process.stdout, selectors.EVENT_READ, child)
 
     def _relay(self, timeout: float) -> None:
@@ -196,7 +194,7 @@ class Supervisor:
                 if child.alive and late:
                     self.say(f"{child.spec.name} did not stop in time; killing it")
                     child.kill_group()
-                    assert child.process is not None  # noqa: S101
+                    assert child.process is not None
                     child.process.wait()
                 if child.process is not None and not child.alive:
                     self._bury(child)

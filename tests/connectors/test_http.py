@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from connectors.sdk.errors import Busy, Misconfigured
+from connectors.sdk.errors import Busy, Misconfigured, Unknown
 from connectors.sdk.http import Call, Http
 
 UNSENDABLE = ["key_with\nnewline", "key_with_ключ", " key_with_space"]
@@ -32,3 +34,13 @@ def test_a_write_that_was_never_sent_is_busy_and_not_unknown(url: str) -> None:
     with pytest.raises(Busy) as raised:
         Http(connect_timeout=2).send(Call(timeout=2), "POST", url)
     assert raised.value.code == "unreachable"
+
+
+def test_a_call_whose_time_is_up_sends_nothing_more() -> None:
+    call = Call(deadline=time.monotonic() - 1)
+    with pytest.raises(Busy, match="used up its time"):
+        Http().send(call, "POST", "http://127.0.0.1:9/")
+    assert call.exchanges == []
+    call.wrote = True
+    with pytest.raises(Unknown):
+        Http().send(call, "GET", "http://127.0.0.1:9/")

@@ -172,9 +172,7 @@ json_values = st.recursive(
 
 
 @given(
-    st.sampled_from(
-        ["invoice_finalized_basil", "credit_note_created_2022", "subscription_created_basil", "price_created"]
-    ),
+    st.sampled_from(["invoice_finalized_basil", "credit_note_created_2022", "subscription_created_basil", "price_created"]),
     st.data(),
 )
 def test_a_field_of_another_type_is_understood_or_refused_and_nothing_else(name: str, data: st.DataObject) -> None:

@@ -79,9 +79,7 @@ def kinds_of(sink: Sink) -> Counter[str]:
     return Counter(json.loads(delivery.body)["type"] for delivery in sink.deliveries)
 
 
-def test_webhooks_pass_the_official_verification_and_ours(
-    twin: StripeTwin, client: stripe.StripeClient, sink: Sink
-) -> None:
+def test_webhooks_pass_the_official_verification_and_ours(twin: StripeTwin, client: stripe.StripeClient, sink: Sink) -> None:
     twin.deliver_to(sink.url, SECRET)
     made = subscribe(client)
     assert twin.webhooks.wait_until_quiet()
@@ -97,9 +95,7 @@ def test_webhooks_pass_the_official_verification_and_ours(
     assert made.invoice in {json.loads(d.body)["data"]["object"].get("id") for d in sink.deliveries}
 
 
-def test_a_refused_webhook_comes_again_when_its_time_has_come(
-    twin: StripeTwin, client: stripe.StripeClient, sink: Sink
-) -> None:
+def test_a_refused_webhook_comes_again_when_its_time_has_come(twin: StripeTwin, client: stripe.StripeClient, sink: Sink) -> None:
     sink.refuse = 2
     twin.deliver_to(sink.url, SECRET)
     client.v1.products.create({"name": "Platform"})
@@ -111,9 +107,7 @@ def test_a_refused_webhook_comes_again_when_its_time_has_come(
     assert kinds_of(sink) == {"product.created": 1}
 
 
-def test_duplicates_are_delivered_twice_and_drops_never(
-    twin: StripeTwin, client: stripe.StripeClient, sink: Sink
-) -> None:
+def test_duplicates_are_delivered_twice_and_drops_never(twin: StripeTwin, client: stripe.StripeClient, sink: Sink) -> None:
     twin.deliver_to(sink.url, SECRET, duplicate=1.0)
     client.v1.products.create({"name": "Platform"})
     assert twin.webhooks.wait_until_quiet()
@@ -125,9 +119,7 @@ def test_duplicates_are_delivered_twice_and_drops_never(
     assert len(client.v1.events.list({"type": "product.created"}).data) == 2
 
 
-def test_a_reordered_webhook_arrives_after_its_successor(
-    twin: StripeTwin, client: stripe.StripeClient, sink: Sink
-) -> None:
+def test_a_reordered_webhook_arrives_after_its_successor(twin: StripeTwin, client: stripe.StripeClient, sink: Sink) -> None:
     twin.deliver_to(sink.url, SECRET, reorder=1.0)
     client.v1.products.create({"name": "First"})
     assert twin.webhooks.endpoint is not None

@@ -144,9 +144,7 @@ def test_the_old_shape_has_what_the_new_one_moved(twin: StripeTwin, client: stri
 
 
 @BOTH
-def test_our_connector_reads_the_story_in_either_shape(
-    twin: StripeTwin, client: stripe.StripeClient, version: str
-) -> None:
+def test_our_connector_reads_the_story_in_either_shape(twin: StripeTwin, client: stripe.StripeClient, version: str) -> None:
     made = subscribe(client)
     invoice, *named = CONNECTOR.fetch["invoice"](ours(twin.url, version), made.invoice, call())
     assert isinstance(invoice, Invoice)
@@ -178,9 +176,7 @@ def test_a_year_of_test_time_bills_twelve_gapless_months(twin: StripeTwin, clien
 
 
 @BOTH
-def test_service_days_of_two_periods_do_not_overlap(
-    twin: StripeTwin, client: stripe.StripeClient, version: str
-) -> None:
+def test_service_days_of_two_periods_do_not_overlap(twin: StripeTwin, client: stripe.StripeClient, version: str) -> None:
     made = subscribe(client)
     twin.advance(32 * 86_400)
     lines = []
@@ -255,9 +251,7 @@ def test_an_invoice_of_more_than_ten_lines_is_read_whole(twin: StripeTwin, clien
     customer = client.v1.customers.create({"name": "Acme"})
     draft = client.v1.invoices.create({"customer": customer.id, "currency": "eur"})
     for number in range(123):
-        client.v1.invoice_items.create(
-            {"customer": customer.id, "invoice": draft.id, "amount": 100 + number, "currency": "eur"}
-        )
+        client.v1.invoice_items.create({"customer": customer.id, "invoice": draft.id, "amount": 100 + number, "currency": "eur"})
     client.v1.invoices.finalize_invoice(draft.id)
     assert len(client.v1.invoices.retrieve(draft.id).lines.data) == 10
     invoice = CONNECTOR.fetch["invoice"](ours(twin.url), draft.id, call())[0]

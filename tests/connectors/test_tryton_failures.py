@@ -15,16 +15,19 @@ from typing import Any
 import pytest
 import requests
 
-from canonical.commands import EnsureParty, PostInvoice, RegisterPayment, Written
-from canonical.types import Invoice
+from canonical.commands import EnsureParty, PostInvoice, RegisterPayment, ReverseDocument, Written
+from canonical.types import Invoice, InvoiceStatus
 from connectors.sdk.errors import BadPayload, Busy, Misconfigured, Refused, Unknown, VendorError
 from connectors.sdk.http import Call, Http
-from connectors.vendors.tryton import CONNECTOR
-from connectors.vendors.tryton.client import TrytonClient
+from connectors.vendors import tryton
+from connectors.vendors.tryton import CONNECTOR, mapping
+from connectors.vendors.tryton.client import TrytonClient, untag
 from connectors.vendors.tryton.fake import TrytonTwin
 
 CREATE = r"POST /twin/rest/model/account\.invoice"
+SAMPLES = Path(tryton.__file__).parent / CONNECTOR.sample_folder
 RPC = "POST /twin/rpc/"
+SETTLE = r"POST /twin/rpc/wizard\.account\.move\.reconcile_lines\.execute"
 
 
 @pytest.fixture
@@ -46,6 +49,13 @@ def request_(twin: TrytonTwin, client: TrytonClient) -> PostInvoice:
     return invoice(party.external_id, "inv_1")
 
 
+@pytest.fixture
+def to_reverse(client: TrytonClient, request_: PostInvoice) -> ReverseDocument:
+    document = run("post_invoice", client, request_).external_id
+    about: dict[str, Any] = {"party": request_.party, "currency": "USD", "document_on": request_.document_on}
+    return ReverseDocument(key="rev_1", document=document, total=request_.total, **about)
+
+
 def open_client(base_url: str) -> TrytonClient:
     entry = TrytonTwin.entry
     settings = CONNECTOR.settings(base_url=base_url, database=entry["database"])
@@ -63,6 +73,12 @@ def invoice(party: str, key: str) -> PostInvoice:
 
 def run(name: str, client: TrytonClient, request: Any, timeout: float = 5) -> Written:
     return CONNECTOR.commands[name].run(client, request, Call(timeout=timeout))
+
+
+def find(client: TrytonClient, request: ReverseDocument) -> Written | None:
+    find = CONNECTOR.commands["reverse_invoice"].find
+    assert find is not None
+    return find(client, request, Call())
 
 
 def posted(twin: TrytonTwin, key: str) -> list[dict[str, Any]]:
@@ -99,9 +115,7 @@ def test_every_failed_write_is_one_of_the_four_errors(
 
 
 @pytest.mark.parametrize("fault", ["drop_reply", "cut", "garbage"])
-def test_a_read_that_fails_is_only_busy(
-    twin: TrytonTwin, client: TrytonClient, request_: PostInvoice, fault: str
-) -> None:
+def test_a_read_that_fails_is_only_busy(twin: TrytonTwin, client: TrytonClient, request_: PostInvoice, fault: str) -> None:
     twin.arm(fault, match="GET ")
     with pytest.raises(Busy):
         run("post_invoice", client, request_)
@@ -145,9 +159,39 @@ def test_a_lost_call_that_lands_late_adds_no_second_invoice(
     assert len(client.search(Call(), "account.invoice", [["reference", "=", "inv_1"]], ["id"])) == 1
 
 
-def test_chaos_with_a_seed_loses_and_doubles_nothing(
-    twin: TrytonTwin, client: TrytonClient, request_: PostInvoice
+def test_what_is_lost_while_settling_is_completed(twin: TrytonTwin, client: TrytonClient, to_reverse: ReverseDocument) -> None:
+    twin.arm("late_commit", match=SETTLE)
+    with pytest.raises(Unknown):
+        run("reverse_invoice", client, to_reverse)
+    assert find(client, to_reverse) is None
+    written = run("reverse_invoice", client, to_reverse)
+    twin.land()
+    assert run("reverse_invoice", client, to_reverse) == find(client, to_reverse) == written
+    assert [document["state"] for document in twin.books()["documents"]][-2:] == ["paid", "paid"]
+
+
+def test_a_settling_that_the_erp_refuses_is_a_persons_to_see_and_done_when_it_is_asked_again(
+    twin: TrytonTwin, client: TrytonClient, to_reverse: ReverseDocument
 ) -> None:
+    twin.arm("status", status=400, match=SETTLE)
+    with pytest.raises(Refused):
+        run("reverse_invoice", client, to_reverse)
+    assert [document["state"] for document in posted(twin, "rev_1")] == ["posted"]
+    run("reverse_invoice", client, to_reverse)
+    assert [document["state"] for document in posted(twin, "rev_1")] == ["paid"]
+
+
+def test_a_difference_that_the_erp_would_write_off_is_not_written_off(
+    twin: TrytonTwin, client: TrytonClient, to_reverse: ReverseDocument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = {"view": {"state": "writeoff", "defaults": {"amount": Decimal("0.01")}}}
+    monkeypatch.setattr(twin, "_reconcile", lambda step, params: ask if step == "execute" else [1, "start", "end"])
+    with pytest.raises(Refused) as refusal:
+        run("reverse_invoice", client, to_reverse)
+    assert refusal.value.code == "not_settled"
+
+
+def test_chaos_with_a_seed_loses_and_doubles_nothing(twin: TrytonTwin, client: TrytonClient, request_: PostInvoice) -> None:
     twin.arm("drop_reply", probability=0.2, seed=7, match="POST")
     twin.arm("status", status=503, probability=0.2, seed=8)
     keys = [f"chaos_{number}" for number in range(30)]
@@ -162,9 +206,7 @@ def test_chaos_with_a_seed_loses_and_doubles_nothing(
     assert [document["key"] for document in twin.books()["documents"]] == ["warm-up", *keys]
 
 
-def test_an_unexpected_warning_is_a_persons_to_judge(
-    twin: TrytonTwin, client: TrytonClient, request_: PostInvoice
-) -> None:
+def test_an_unexpected_warning_is_a_persons_to_judge(twin: TrytonTwin, client: TrytonClient, request_: PostInvoice) -> None:
     strict = CONNECTOR.settings(base_url=twin.url, database="twin", accepted_warnings=())
     secrets = CONNECTOR.credentials(**{name: twin.entry[name] for name in ("rest_key", "login", "password")})
     old = request_.model_copy(update={"due_on": request_.document_on.replace(year=request_.document_on.year - 1)})
@@ -173,9 +215,7 @@ def test_an_unexpected_warning_is_a_persons_to_judge(
     assert refusal.value.code == "warning_invoice_payment_term"
 
 
-def test_a_draft_that_people_changed_is_not_posted(
-    twin: TrytonTwin, client: TrytonClient, request_: PostInvoice
-) -> None:
+def test_a_draft_that_people_changed_is_not_posted(twin: TrytonTwin, client: TrytonClient, request_: PostInvoice) -> None:
     twin.arm("status", status=503, match=RPC)
     with pytest.raises(Busy):
         run("post_invoice", client, request_)
@@ -187,9 +227,7 @@ def test_a_draft_that_people_changed_is_not_posted(
     assert posted(twin, "inv_1") == []
 
 
-def test_the_books_of_the_twin_list_what_became_money(
-    twin: TrytonTwin, client: TrytonClient, request_: PostInvoice
-) -> None:
+def test_the_books_of_the_twin_list_what_became_money(twin: TrytonTwin, client: TrytonClient, request_: PostInvoice) -> None:
     written = run("post_invoice", client, request_)
     shared: dict[str, Any] = {"party": request_.party, "currency": "USD", "paid_on": request_.document_on}
     payment = RegisterPayment(key="pay_1", invoice=written.external_id, amount=Decimal(120), **shared)
@@ -209,6 +247,13 @@ def test_tax_of_a_document_is_spread_over_its_lines_to_the_cent(client: TrytonCl
     document = CONNECTOR.fetch["invoice"](client, run("post_invoice", client, asked).external_id, Call())[0]
     assert isinstance(document, Invoice)
     assert document.tax == sum(each.tax for each in document.lines) == Decimal("0.03")
+
+
+def test_a_payment_that_a_reversal_sets_free_is_none_of_the_invoice_even_before_trytons_worker_came() -> None:
+    reversed_ = json.loads((SAMPLES / "invoice_reversed.json").read_bytes(), object_hook=untag)
+    document = mapping.document(reversed_ | {"state": "posted", "amount_to_pay": Decimal("-100.00")})
+    assert isinstance(document, Invoice)
+    assert (document.status, document.paid) == (InvoiceStatus.VOID, Decimal(0))
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"model":1,"id":2,"subject":"x","write_date":"never"}'])

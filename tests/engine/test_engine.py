@@ -385,3 +385,38 @@ def test_runs_end_on_the_version_they_began_with(vendors: Books) -> None:
     second.refresh_from_db()
     assert first.context == {"one": 1, "old": 1} and second.context == {"one": 1, "new": 1}
     flows.forget(old, new)
+
+
+def test_a_document_posted_but_not_as_asked_waits_and_may_be_accepted_or_taken_back(vendors: Books) -> None:
+    from hub.engine import perform
+    from hub.engine.flow import Undo
+
+    asked: list[str] = []
+
+    def undo(run: Run) -> vendor.Put:
+        asked.append(run.subject_id)
+        return vendor.Put(key=f"{run.subject_id}/a/undo")
+
+    flow = Flow(
+        "wrong",
+        "wrong",
+        steps=(Effect("a", "put", to("a"), put("a"), note("a"), Undo("take_back", undo, lambda run, written: None)),),
+    )
+    flows.register(flow)
+    honest = perform.differences
+    perform.differences = lambda want, got: {"total": ["10.00", "1.00"]}  # type: ignore[assignment]
+    try:
+        accepted, taken_back = start(flow, "s1"), start(flow, "s2")
+        work()
+    finally:
+        perform.differences = honest
+    assert ReviewItem.objects.filter(state="open", cause="mismatch").count() == 2
+    review.answer(ReviewItem.objects.get(blocks__run=accepted), "accept", by="ann", reason="a cent of rounding")
+    review.answer(ReviewItem.objects.get(blocks__run=taken_back), "reverse", by="ann", reason="wrong amount")
+    work()
+    accepted.refresh_from_db()
+    taken_back.refresh_from_db()
+    assert (accepted.state, accepted.context) == ("done", {"a": 1})
+    assert (taken_back.state, asked) == ("compensated", ["s2"])
+    assert sorted(vendors["a"].documents) == ["s1/a", "s2/a", "s2/a/undo"]
+    flows.forget(flow)

@@ -6,11 +6,12 @@ import base64
 import itertools
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from unittest.mock import Mock
 from uuid import uuid4
 
 import pytest
@@ -25,14 +26,15 @@ from canonical.commands import (
     ReverseDocument,
     Written,
 )
-from canonical.types import Address, CreditMemo, Invoice, Party
+from canonical.types import Address, CreditMemo, Invoice, InvoiceStatus, Party
 from connectors.sdk.contract import SourceEvent
 from connectors.sdk.errors import Busy, Misconfigured, Refused, Unknown, VendorError
 from connectors.sdk.http import Call, Http
-from connectors.vendors.tryton import CONNECTOR, reading
+from connectors.vendors.tryton import CONNECTOR, reading, settling
 from connectors.vendors.tryton.client import TrytonClient
 from connectors.vendors.tryton.fake import TrytonTwin
 from hub.demo.peers import tryton_books as books
+from hub.engine import crash
 
 TODAY = datetime.now(UTC).date()
 
@@ -68,6 +70,25 @@ class Erp:
 
     def fetch(self, kind: str, external_id: str) -> Any:
         return CONNECTOR.fetch[kind](self.client, external_id, self.call)[0]
+
+    def is_settled(self, document: Written) -> bool:
+        """True when the books say that the document is paid: its lines, as its state waits for Tryton's worker."""
+        row = self.client.read(self.call, "account.invoice", int(document.external_id), ["reconciled"])
+        return row["reconciled"] is not None
+
+    def open_items(self) -> list[Decimal]:
+        """What the customer owes (or, below zero, is owed), line by line."""
+        domain = [["party", "=", int(self.party)], ["reconciliation", "=", None]]
+        return [line["amount"] for line in self.client.search(self.call, "account.move.line", domain, ["amount"])]
+
+    @contextmanager
+    def over(self, http: Http) -> Iterator[None]:
+        """Talk over another line for a while, knowing all that was known."""
+        usual, self.client._http = self.client._http, http
+        try:
+            yield
+        finally:
+            self.client._http = usual
 
     def period(self, name: str, verb: str) -> None:
         (row,) = self.client.search(self.call, "account.period", [["name", "=", name]], ["name"])
@@ -391,9 +412,7 @@ def test_a_service_period_becomes_a_schedule(erp: Erp) -> None:
 
 
 def test_a_credit_memo_names_the_invoice_it_credits(erp: Erp) -> None:
-    posted = erp.run(
-        "post_invoice", invoice(erp, line("100.00", "20.00", "VAT20"), line("50.00", product_code="USAGE"))
-    )
+    posted = erp.run("post_invoice", invoice(erp, line("100.00", "20.00", "VAT20"), line("50.00", product_code="USAGE")))
     given: dict[str, Any] = {"party": erp.party, "currency": "USD", "document_on": TODAY, "total": Decimal("12.00")}
     request = PostCreditMemo(key=key(), lines=(line("10.00", "2.00", "VAT20"),), invoice=posted.external_id, **given)
     written = erp.run("post_credit_memo", request)
@@ -431,6 +450,88 @@ def test_a_reversal_of_something_else_than_expected_is_refused(erp: Erp) -> None
         with pytest.raises(Refused) as refusal:
             erp.run("reverse_invoice", reversal(erp, posted).model_copy(update=wrong))
         assert refusal.value.code == "document_differs"
+
+
+@pytest.mark.parametrize("currency", ["USD", "EUR"])
+def test_a_reversal_and_its_original_settle_each_other(erp: Erp, currency: str) -> None:
+    posted = erp.run("post_invoice", invoice(erp, currency=currency))
+    written = erp.run("reverse_invoice", reversal(erp, posted))
+    assert erp.is_settled(posted) and erp.is_settled(written)
+    assert erp.open_items() == []
+    original: Invoice = erp.fetch("invoice", posted.external_id)
+    assert (original.status, original.paid) == (InvoiceStatus.VOID, Decimal(0))
+
+
+def test_a_part_payment_before_a_reversal_stays_on_the_customers_account(erp: Erp) -> None:
+    posted = erp.run("post_invoice", invoice(erp))
+    erp.run("register_payment", paid(erp, posted, "50.00"))
+    request = reversal(erp, posted)
+    written = erp.run("reverse_invoice", request)
+    assert erp.is_settled(posted) and erp.is_settled(written)
+    assert erp.open_items() == [Decimal("-50.00")]
+    original: Invoice = erp.fetch("invoice", posted.external_id)
+    assert (original.status, original.paid) == (InvoiceStatus.VOID, Decimal(0))
+    assert erp.find("reverse_invoice", request) == written
+
+
+def test_the_reversal_of_a_paid_invoice_stays_on_the_customers_account(erp: Erp) -> None:
+    posted = erp.run("post_invoice", invoice(erp))
+    erp.run("register_payment", paid(erp, posted, "120.00"))
+    request = reversal(erp, posted)
+    written = erp.run("reverse_invoice", request)
+    assert erp.open_items() == [Decimal("-120.00")]
+    assert not erp.is_settled(written)
+    assert erp.fetch("invoice", posted.external_id).paid == Decimal("120.00")
+    assert erp.run("reverse_invoice", request) == erp.find("reverse_invoice", request) == written
+
+
+def test_documents_that_do_not_cancel_out_are_not_reconciled(erp: Erp) -> None:
+    posted = erp.run("post_invoice", invoice(erp))
+    given: dict[str, Any] = {"party": erp.party, "currency": "USD", "document_on": TODAY, "total": Decimal("10.00")}
+    memo = erp.run("post_credit_memo", PostCreditMemo(key=key(), lines=(line("10.00"),), **given))
+    settling.settle(erp.client, int(posted.external_id), int(memo.external_id), erp.call)
+    assert sorted(erp.open_items()) == [Decimal("-10.00"), Decimal("120.00")]
+
+
+def test_a_reversal_that_died_before_it_settled_is_completed(erp: Erp, monkeypatch: pytest.MonkeyPatch) -> None:
+    posted = erp.run("post_invoice", invoice(erp))
+    request = reversal(erp, posted)
+    with monkeypatch.context() as dying:
+        dying.setattr(settling, "settle", Mock(side_effect=crash.SimulatedCrash))
+        with pytest.raises(crash.SimulatedCrash):
+            erp.run("reverse_invoice", request)
+    (half_done,) = erp.documents(request.key)
+    assert (half_done["state"], erp.find("reverse_invoice", request)) == ("posted", None)
+    written = erp.run("reverse_invoice", request)
+    assert erp.is_settled(posted) and erp.is_settled(written)
+    assert len(erp.documents(request.key)) == 1
+    erp.call.exchanges.clear()
+    assert erp.run("reverse_invoice", request) == erp.find("reverse_invoice", request) == written
+    assert {exchange.method for exchange in erp.call.exchanges} == {"GET"}
+
+
+def test_simultaneous_reversals_with_one_key_are_one(erp: Erp) -> None:
+    posted = erp.run("post_invoice", invoice(erp))
+    request = reversal(erp, posted)
+    results = at_once(lambda: until_not_busy(lambda: erp.run("reverse_invoice", request, erp.open())))
+    assert len({written.external_id for written in results}) == 1
+    assert erp.is_settled(posted) and erp.open_items() == []
+
+
+def test_a_reply_lost_anywhere_ends_with_one_reversal_that_is_settled(erp: Erp) -> None:
+    for lose in itertools.count(1):
+        posted, http = erp.run("post_invoice", invoice(erp)), Lossy(lose)
+        request = reversal(erp, posted)
+        with suppress(VendorError), erp.over(http):
+            erp.run("reverse_invoice", request)
+        found = erp.find("reverse_invoice", request)
+        written = erp.run("reverse_invoice", request)
+        assert found in (None, written)
+        assert len(erp.documents(request.key)) == 1
+        assert erp.is_settled(posted) and erp.is_settled(written)
+        if http.sent < lose:
+            break
+    assert lose > 8
 
 
 # payments --------------------------------------------------------------------------------------------------

@@ -90,6 +90,22 @@ def unknown_event(kit: Kit) -> None:
     require(not envelope.subject_kind and not envelope.subject_id, "an unknown event has no subject")
 
 
+def resent(kit: Kit) -> None:
+    """A delivery that is only written differently says the same; one that is understood differently does not."""
+    same = kit.connector.same
+    kit.offered("resent", same)
+    if same is None:
+        return
+    bodies = [body for path in kit.samples if _envelope(kit, body := path.read_bytes())]
+    require(bodies, "there is a sample of a delivery")
+    for body in bodies:
+        delivery, told = json.loads(body), understood(kit, body)
+        require(same(body, json.dumps(_backwards(delivery)).encode()), "keys in another order say something else")
+        for changed in (json.dumps(other).encode() for other in _changed(delivery)):
+            require(understood(kit, changed) == told or not same(body, changed), f"{changed!r} says the same")
+        require(not same(body, b"[]"), "what is no delivery says the same")
+
+
 def understood(kit: Kit, body: bytes) -> dict[str, Any]:
     """What we make of a sample, as it is stored beside it."""
     try:
@@ -138,10 +154,31 @@ def _with_more(value: Any) -> Any:
     return {**{key: _with_more(item) for key, item in value.items()}, "a_field_of_next_year": {"id": None}}
 
 
+def _backwards(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_backwards(item) for item in value]
+    return {key: _backwards(value[key]) for key in reversed(value)} if isinstance(value, dict) else value
+
+
+def _changed(value: Any) -> Iterator[Any]:
+    """The value with one of its numbers or texts changed, for each of them."""
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            for other in _changed(item):
+                copy = value.copy()
+                copy[key] = other
+                yield copy
+    elif isinstance(value, str):
+        yield value + "1"
+    elif type(value) is int:
+        yield value + 1
+
+
 CHECKS = {
     "declaration": declaration,
     "samples": samples,
     "extra_fields": extra_fields,
     "malformed": malformed,
     "unknown_event": unknown_event,
+    "resent": resent,
 }

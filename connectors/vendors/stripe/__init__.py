@@ -11,7 +11,7 @@ from connectors.sdk.contract import Connector, Limits
 from connectors.sdk.signatures import verify_stripe
 from connectors.vendors.stripe.client import Credentials, Settings, check, open_client
 from connectors.vendors.stripe.commands import COMMANDS
-from connectors.vendors.stripe.events import EVENTS, envelope
+from connectors.vendors.stripe.events import EVENTS, envelope, same
 from connectors.vendors.stripe.reads import FETCH, PAGES
 
 CONNECTOR = Connector(
@@ -24,6 +24,7 @@ CONNECTOR = Connector(
     check=check,
     verify=verify_stripe,
     envelope=envelope,
+    same=same,
     events=EVENTS,
     fetch=FETCH,
     pages=PAGES,

@@ -70,6 +70,9 @@ _KINDS = {
     "invoice_payment": "payment",
 }
 
+_DELIVERY = {"pending_webhooks", "request"}
+"""How many endpoints have still to confirm the event, and the API call behind it: neither is about the object."""
+
 
 def envelope(body: bytes) -> Envelope:
     """What an event is about. Raises BadPayload unless it is an event with id, type and object."""
@@ -95,6 +98,22 @@ def envelope_of(event: Any) -> Envelope:
     if subject_kind and not 0 < len(subject_id) <= 255:
         raise BadPayload(f"event {external_id} names no object")
     return Envelope(external_id, kind, subject_kind, subject_id, instant(event, "created"))
+
+
+def same(one: bytes, other: bytes) -> bool:
+    """True when two bodies are one event, however it is written; False also for what is no event."""
+    try:
+        return _content(one) == _content(other)
+    except (ValueError, TypeError, BadPayload):
+        return False
+
+
+def _content(body: bytes) -> bytes:
+    """The event in one order. As text again, because to Python `true`, `1` and `1.0` are equal and an amount may be 1."""
+    event = orjson.loads(body)
+    envelope_of(event)
+    content = {name: value for name, value in event.items() if name not in _DELIVERY}
+    return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
 
 
 def _subject_id(subject: Json) -> str:

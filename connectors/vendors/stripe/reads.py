@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from canonical.types import CanonicalObject, Invoice, Subscription
-from connectors.sdk.contract import Page, SourceEvent
-from connectors.sdk.errors import Refused
+from connectors.sdk.contract import Envelope, Page, SourceEvent
+from connectors.sdk.errors import BadPayload, Refused
 from connectors.sdk.http import Call
 from connectors.vendors.stripe.client import PAGE, Stripe, objects, path_of
 from connectors.vendors.stripe.events import envelope_of
@@ -63,10 +63,11 @@ def fetch_invoice(client: Stripe, external_id: str, call: Call) -> list[Canonica
 
 
 def fetch_credit_memo(client: Stripe, external_id: str, call: Call) -> list[CanonicalObject]:
-    """A credit note with all its lines, and its customer."""
+    """A credit note with all its lines, and the invoice it credits with whatever that names."""
     obj = client.get(call, path_of("credit_notes", external_id))
     found = canonical(_whole_document(client, call, obj, "credit_notes"), client.zone)
-    return [found, *_named(client, call, _id(obj.get("customer")))]
+    invoice = _id(obj.get("invoice"))
+    return [found, *(fetch_invoice(client, invoice, call) if invoice else _named(client, call, _id(obj.get("customer"))))]
 
 
 def fetch_payment(client: Stripe, external_id: str, call: Call) -> list[CanonicalObject]:
@@ -146,8 +147,16 @@ def page_events(client: Stripe, since: datetime, cursor: str | None, call: Call)
     window = {"gte": int(since.timestamp())}
     page = client.get(call, "/v1/events", limit=PAGE, created=window, starting_after=cursor)
     events = objects(page)
-    items = [SourceEvent(envelope_of(event), orjson.dumps(event)) for event in events]
+    items = [SourceEvent(_envelope(event), orjson.dumps(event)) for event in events]
     return Page(items, events[-1]["id"] if page.get("has_more") and events else None)
+
+
+def _envelope(event: dict[str, Any]) -> Envelope:
+    """One event nobody can read must not hide those behind it."""
+    try:
+        return envelope_of(event)
+    except BadPayload as error:
+        return Envelope(external_id=str(event["id"])[:255], kind=str(event.get("type", ""))[:100], problem=str(error))
 
 
 def page_invoices(client: Stripe, since: datetime, cursor: str | None, call: Call) -> Page:
@@ -179,10 +188,8 @@ _VOLATILE = ("hosted_invoice_url", "invoice_pdf", "webhooks_delivered_at", "next
 
 def _observed(client: Stripe, call: Call, obj: dict[str, Any], kind: str) -> SourceEvent:
     """The object as an event whose id and bytes are the same as long as nothing that matters has changed."""
-    if kind == "invoice":
-        obj = _whole_document(client, call, obj, "invoices")
-    else:
-        obj = _whole_subscription(client, call, obj)
+    is_invoice = kind == "invoice"
+    obj = _whole_document(client, call, obj, "invoices") if is_invoice else _whole_subscription(client, call, obj)
     state = {key: value for key, value in obj.items() if key not in _VOLATILE}
     # What we write there ourselves is no change.
     state["metadata"] = {k: v for k, v in (obj.get("metadata") or {}).items() if not k.startswith(OURS)}

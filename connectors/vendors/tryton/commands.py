@@ -6,7 +6,8 @@
 
 A second call, or one after a crash anywhere, finds the posted document or goes on with the draft; spare drafts are
 deleted. Two calls at the same moment both look again after creating and agree on the older draft (see `_discard`).
-A call that lands late therefore leaves a draft at worst, which the next call removes. Payments have no draft: they
+A call that lands late therefore leaves a draft at worst, which the next call removes. A reversal goes on to be
+reconciled with its original (see `settling`), which Tryton does at most once as well. Payments have no draft: they
 carry our key in the description of their move, and rest on looking first.
 """
 
@@ -28,7 +29,7 @@ from canonical.commands import (
 )
 from connectors.sdk.errors import Busy, Refused, Unknown
 from connectors.sdk.http import Call
-from connectors.vendors.tryton import drafting, mapping
+from connectors.vendors.tryton import drafting, mapping, settling
 from connectors.vendors.tryton.client import Domain, Row, TrytonClient
 
 # parties -------------------------------------------------------------------------------------------------
@@ -81,11 +82,14 @@ def _country(client: TrytonClient, code: str, call: Call) -> int | None:
 
 
 def find_document(client: TrytonClient, request: PostDocument | ReverseDocument, call: Call) -> Written | None:
-    """The posted document with our key. A draft, or a schedule not started, is not there yet: `run` goes on with it."""
+    """The posted document with our key. A draft, a schedule not started, or a reversal that has still to settle its
+    original is not there yet: `run` goes on with it."""
     posted, _ = _by_key(client, request.key, call)
     if posted is None:
         return None
     if isinstance(request, PostDocument) and _has_schedule(request) and _draft_deferrals(client, posted["id"], call):
+        return None
+    if isinstance(request, ReverseDocument) and settling.fitting(client, int(request.document), posted["id"], call):
         return None
     return _written(client, posted)
 
@@ -101,11 +105,13 @@ def post_credit_memo(client: TrytonClient, request: PostCreditMemo, call: Call) 
 
 
 def reverse_invoice(client: TrytonClient, request: ReverseDocument, call: Call) -> Written:
-    """Post the opposite of all of `document`, as Tryton's credit wizard writes it, but with our key from the start."""
+    """Post the opposite of all of `document`, as Tryton's credit wizard writes it, but with our key from the start,
+    and reconcile the two as far as no payment was before it."""
     original = drafting.original_of(client, request, call)
     nets = [-line["amount"] for line in original["lines"] if line["type"] == "line"]
     wanted = _Wanted(request.key, request.party, request.currency, request.document_on, nets, -original["tax_amount"])
     posted = _post_wanted(client, wanted, lambda: drafting.reversal(client, request, original, call), call)
+    settling.settle(client, original["id"], posted["id"], call)
     return _written(client, posted)
 
 

@@ -29,6 +29,7 @@ from connectors.vendors.tryton.reading import PAGE
 PUSHED = "Tryton pushes nothing to anyone; its changes are swept"
 LINE = PostingLine(description="Annual plan", revenue_account="4.2.2", tax_codes=("VAT20",), net=Decimal(100), tax=Decimal(20))
 POST = r"POST /twin/rpc/model\.account\.invoice\.post"
+SETTLE = r"POST /twin/rpc/wizard\.account\.move\.reconcile_lines\.execute/start"
 
 
 def a_party(twin: TrytonTwin) -> str:
@@ -121,7 +122,7 @@ KIT = Kit(
         ),
         "post_invoice": Probe(document_of(PostInvoice), listed("documents"), POST),
         "post_credit_memo": Probe(document_of(PostCreditMemo), listed("documents"), POST),
-        "reverse_invoice": Probe(reversal, listed("documents"), POST),
+        "reverse_invoice": Probe(reversal, listed("documents"), SETTLE),
         "register_payment": Probe(payment, listed("payments"), r"POST /twin/rpc/wizard\.account\.invoice\.pay\.execute/choice"),
     },
     fill={
@@ -134,5 +135,5 @@ KIT = Kit(
         "invoice": lambda twin: str(a_document(twin)["id"]),
         "credit_memo": lambda twin: str(a_document(twin, -1)["id"]),
     },
-    omissions={"signature": PUSHED, "timestamp": PUSHED, "unknown_event": PUSHED},
+    omissions={"signature": PUSHED, "timestamp": PUSHED, "unknown_event": PUSHED, "resent": PUSHED},
 )

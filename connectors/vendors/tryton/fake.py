@@ -22,7 +22,7 @@ from typing import Any
 import orjson
 
 from connectors.sdk.twin import Answer, Asked, Twin
-from connectors.vendors.tryton.fake_books import INVOICE, RELATIONS, Books, Missing, Record, UserError, UserWarning
+from connectors.vendors.tryton.fake_books import INVOICE, MOVE_LINE, RELATIONS, Books, Missing, Record, UserError, UserWarning
 
 DATABASE, REST_KEY, LOGIN, PASSWORD = "twin", "twin-rest-key", "admin", "twin-password"
 SESSION, RPC_PATH = "twin-session", f"/{DATABASE}/rpc/"
@@ -41,7 +41,7 @@ class TrytonTwin(Twin):
     def reset(self) -> None:
         """The books as they are on the first day."""
         self.db = Books(datetime.now(UTC).date())
-        self._wizards: dict[int, Record] = {}
+        self._begun = 0
 
     def books(self) -> Any:
         """{"documents", "payments"} in the order in which they became money; signed amounts as strings."""
@@ -182,18 +182,16 @@ class TrytonTwin(Twin):
                     self.db.get("account.invoice.deferred", number)["state"] = "closed"
             case ["wizard", "account", "invoice", "pay", step]:
                 return self._pay(step, params)
+            case ["wizard", "account", "move", "reconcile_lines", step]:
+                return self._reconcile(step, params)
             case _:
                 raise LookupError(method)
         return None
 
     def _pay(self, step: str, params: list[Any]) -> Any:
         """The payment wizard: create, execute start / choice / pay, delete."""
-        if step == "create":
-            number = len(self._wizards) + 1
-            self._wizards[number] = {}
-            return [number, "start", "end"]
-        if step == "delete":
-            return None
+        if step != "execute":
+            return self._wizard(step)
         _, data, state, context = params
         invoice = self.db.get(INVOICE, context["active_id"])
         if state == "start":
@@ -205,6 +203,23 @@ class TrytonTwin(Twin):
             return {"view": {"state": "ask", "defaults": {"type": "partial", "amount": start["amount"]}}}
         self.db.pay(invoice, start["amount"], start["date"], start.get("description"))
         return {}
+
+    def _reconcile(self, step: str, params: list[Any]) -> Any:
+        """The wizard that reconciles the chosen lines: create, execute start, delete. It asks about a difference."""
+        if step != "execute":
+            return self._wizard(step)
+        lines = [self.db.get(MOVE_LINE, number) for number in params[-1]["active_ids"]]
+        if difference := sum(line["amount"] for line in lines):
+            return {"view": {"state": "writeoff", "defaults": {"amount": difference}}}
+        self.db.reconcile(lines)
+        return {}
+
+    def _wizard(self, step: str) -> Any:
+        """Begin or end a wizard."""
+        if step == "delete":
+            return None
+        self._begun += 1
+        return [self._begun, "start", "end"]
 
     # what an oracle reads --------------------------------------------------------------------------------
 

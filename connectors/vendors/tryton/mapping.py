@@ -26,7 +26,8 @@ DOCUMENT = (
 )  # fmt: skip
 """What is read of a document to see what it is."""
 FULL_DOCUMENT = (
-    *DOCUMENT, "amount_to_pay", "write_date", "origin_invoices", "lines.type", "lines.description", "lines.quantity",
+    *DOCUMENT, "amount_to_pay", "write_date", "origin_invoices", "reconciliation_lines.amount",
+    "reconciliation_lines.move_origin", "lines.type", "lines.description", "lines.quantity",
     "lines.amount", "lines.product.code", "lines.taxes.name", "lines.taxes.rate", "lines.defer_from", "lines.defer_to",
 )  # fmt: skip
 PARTY = (
@@ -120,7 +121,8 @@ def document_facts(row: Row) -> DocumentFacts:
         currency=row["currency"]["code"],
         document_on=row["invoice_date"],
         due_on=None if row["payment_term"] else row["payment_term_date"],
-        state=row["state"],
+        # "paid" is set by Tryton's worker when it comes to it, and says nothing about what was written.
+        state="posted" if row["state"] == "paid" else row["state"],
     )
 
 
@@ -178,14 +180,26 @@ def document(row: Row) -> Invoice | CreditMemo:
         origins = row["origin_invoices"]
         status = "void" if row["state"] == "cancelled" else "issued"
         return CreditMemo(**shared, status=status, invoice=str(origins[0]) if origins else None)
+    credited = _credited(row)
     open_amount = row["amount_to_pay"] if row["state"] in ("posted", "paid") else row["total_amount"]
     states = {"posted": InvoiceStatus.OPEN, "paid": InvoiceStatus.PAID, "cancelled": InvoiceStatus.VOID}
+    taken_back = 0 < row["total_amount"] <= credited
     return Invoice(
         **shared,
-        status=states.get(row["state"], InvoiceStatus.DRAFT),
+        status=InvoiceStatus.VOID if taken_back else states.get(row["state"], InvoiceStatus.DRAFT),
         due_on=None if row["payment_term"] else row["payment_term_date"],
-        paid=row["total_amount"] - open_amount,
+        # Below zero is what was received before the invoice was taken back, until Tryton's worker lets go of it.
+        paid=row["total_amount"] - credited - max(open_amount, Decimal(0)),
     )
+
+
+def _credited(row: Row) -> Decimal:
+    """How much of an invoice other documents took back, rather than payments: Tryton calls both "paid"."""
+    own = f"account.invoice,{row['id']}"
+    origins = [(line["move_origin"] or "", -line["amount"]) for line in row["reconciliation_lines"]]
+    credits = [amount for origin, amount in origins if origin.startswith("account.invoice,") and origin != own and amount > 0]
+    total: Decimal = row["total_amount"]
+    return min(sum(credits, Decimal(0)), total)
 
 
 def _lines(row: Row, sign: int, currency: str) -> list[InvoiceLine]:

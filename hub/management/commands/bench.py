@@ -38,11 +38,13 @@ class Command(BaseCommand):
         sizes = ["--history", *map(str, history)] if history else []
         rows: list[report.Row] = []
         for name in names or BENCHES:
-            with laboratory(durable=not fast) as env:
-                command = [sys.executable, "-W", "ignore", "-m", "hub.bench", name, "--seconds", str(seconds), *sizes]
-                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=env, cwd=ROOT, check=False)
-            if done.returncode:
-                raise CommandError(f"bench {name} failed with {done.returncode}")
+            command = [sys.executable, "-W", "ignore", "-m", "hub.bench", name, "--seconds", str(seconds), *sizes]
+            # The logs are part of what the hub costs, and nobody wants to read those of thousands of runs.
+            with laboratory(durable=not fast) as env, tempfile.TemporaryFile("w+") as log:
+                done = subprocess.run(command, stdout=subprocess.PIPE, stderr=log, text=True, env=env, cwd=ROOT, check=False)
+                if done.returncode:
+                    log.seek(0)
+                    raise CommandError("".join(log.readlines()[-40:]) + f"bench {name} failed with {done.returncode}")
             found = [report.Row(**row) for row in json.loads(done.stdout.splitlines()[-1])]
             rows += found
             if not options["json"]:
@@ -60,7 +62,7 @@ def laboratory(*, durable: bool) -> Iterator[dict[str, str]]:
         with ensure_services(place, durable) as services:
             yield os.environ | {
                 "DATABASE_URL": services.database_url, "REDIS_URL": services.redis_url, "TIEOUT_STATE_DIR": str(place),
-                "TIEOUT_ENV": "development", "TIEOUT_LOG_LEVEL": "WARNING", "DJANGO_SETTINGS_MODULE": "hub.settings",
+                "TIEOUT_ENV": "development", "TIEOUT_LOG_FORMAT": "json", "DJANGO_SETTINGS_MODULE": "hub.settings",
             }  # fmt: skip
     finally:
         shutil.rmtree(place, ignore_errors=True)

@@ -31,7 +31,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--grace", type=float, default=0, metavar="SECONDS", help="leave alone what has been due for less (0)"
+            "--grace", type=float, default=0, metavar="SECONDS", help="help only once something has been due for so long (0)"
         )
         parser.add_argument("--once", action="store_true", help="end when nothing is overdue")
 

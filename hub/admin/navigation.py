@@ -1,0 +1,73 @@
+"""The navigation: work first, then the books, the rules, the systems, and people. Only what the user may see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
+    (
+        "Work",
+        (
+            ("To review", "hub.reviewitem", "inbox"),
+            ("Runs", "hub.run", "timeline"),
+            ("Events", "hub.inboxevent", "move_to_inbox"),
+        ),
+    ),
+    (
+        "Books",
+        (
+            ("Invoices", "canonical.invoice", "receipt_long"),
+            ("Credit memos", "canonical.creditmemo", "undo"),
+            ("Payments", "canonical.payment", "payments"),
+            ("Subscriptions", "canonical.subscription", "autorenew"),
+            ("Customers", "canonical.party", "groups"),
+            ("Products", "canonical.product", "inventory_2"),
+            ("Prices", "canonical.price", "sell"),
+        ),
+    ),
+    ("Rules", (("Accounting rules", "hub.accountingrule", "rule"), ("Code mappings", "hub.codemapping", "swap_horiz"))),
+    (
+        "Systems",
+        (
+            ("Connections", "connectors.connection", "hub"),
+            ("Cross-references", "canonical.externalref", "link"),
+            ("Observations", "canonical.observation", "visibility"),
+            ("Refused deliveries", "hub.rejecteddelivery", "block"),
+            ("Schedules", "django_celery_beat.periodictask", "schedule"),
+        ),
+    ),
+    (
+        "Organisation",
+        (
+            ("Legal entities", "canonical.legalentity", "domain"),
+            ("Users", "auth.user", "person"),
+            ("Roles", "auth.group", "badge"),
+        ),
+    ),
+)
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """The groups and links of the sidebar (unfold's SIDEBAR.navigation)."""
+    home = {"title": "Home", "icon": "home", "link": reverse("admin:index")}
+    shown: list[dict[str, Any]] = [{"title": "", "items": [home]}]
+    for title, entries in GROUPS:
+        items = [_item(name, label, icon) for name, label, icon in entries if _visible(request, label)]
+        if items:
+            shown.append({"title": title, "items": items})
+    return shown
+
+
+def _item(name: str, label: str, icon: str) -> dict[str, Any]:
+    item = {"title": name, "icon": icon, "link": reverse(f"admin:{label.replace('.', '_')}_changelist")}
+    if label == "hub.reviewitem":
+        item["badge"] = "hub.admin.home.to_review"
+    return item
+
+
+def _visible(request: HttpRequest, label: str) -> bool:
+    app, model = label.split(".")
+    return request.user.has_perm(f"{app}.view_{model}")

@@ -1,0 +1,66 @@
+"""Money is conserved: what billing says is owed is what the ERP was asked for, holds, is still to get, or never should."""
+
+from __future__ import annotations
+
+from reconciliation.invariants.base import Invariant
+
+POSTED = "('posted', 'confirmed', 'settled', 'reversed')"
+
+INVARIANTS = (
+    Invariant(
+        "money_is_conserved",
+        "Per legal entity and currency: finalized by billing = posted in the ERP + pending + withdrawn, to the cent.",
+        # Posted is taken from the requests of the steps that were done, not from the invoices that say so.
+        f"""WITH billed AS (
+                SELECT legal_entity_id, currency, sum(total) AS total,
+                       coalesce(sum(total) FILTER (WHERE state IN ('recorded', 'mapped')), 0) AS pending,
+                       coalesce(sum(total) FILTER (WHERE state = 'withdrawn'), 0) AS withdrawn
+                FROM canonical_invoice WHERE status <> 'draft' OR state IN {POSTED} GROUP BY 1, 2),
+            posted AS (
+                SELECT c.legal_entity_id, s.request->>'currency' AS currency, sum((s.request->>'total')::numeric) AS total
+                FROM hub_step s JOIN connectors_connection c ON c.id = s.connection_id
+                WHERE s.name = 'post' AND s.state = 'done' GROUP BY 1, 2)
+            SELECT format('%s %s: billed %s, but posted %s, pending %s, withdrawn %s', e.code,
+                          coalesce(b.currency, p.currency), coalesce(b.total, 0), coalesce(p.total, 0),
+                          coalesce(b.pending, 0), coalesce(b.withdrawn, 0))
+            FROM billed b FULL JOIN posted p USING (legal_entity_id, currency)
+            JOIN canonical_legalentity e ON e.id = coalesce(b.legal_entity_id, p.legal_entity_id)
+            WHERE coalesce(b.total, 0) <> coalesce(p.total, 0) + coalesce(b.pending, 0) + coalesce(b.withdrawn, 0)""",
+    ),
+    Invariant(
+        "posted_as_billed",
+        "An invoice was posted with the total, the currency and as often as billing issued it: once.",
+        f"""WITH posting AS (
+                SELECT r.object_id, count(*) AS times, sum((s.request->>'total')::numeric) AS total,
+                       min(s.request->>'currency') AS currency
+                FROM hub_step s JOIN hub_run r ON r.id = s.run_id
+                WHERE s.name = 'post' AND s.state = 'done' AND r.subject_kind = 'invoice' GROUP BY 1)
+            SELECT format('invoice %s of %s %s is %s, and was posted %s times, %s %s in all', i.id, i.total, i.currency,
+                          i.state, coalesce(p.times, 0), coalesce(p.total, 0), p.currency)
+            FROM canonical_invoice i LEFT JOIN posting p ON p.object_id = i.id
+            WHERE (i.state IN {POSTED} AND (p.times IS DISTINCT FROM 1 OR p.total <> i.total OR p.currency <> i.currency))
+               OR (i.state NOT IN {POSTED} AND p.times > 0)""",
+    ),
+    Invariant(
+        "lines_add_up",
+        "The lines of an invoice that is to be posted, or was, add up to it.",
+        """SELECT format('invoice %s: net %s and tax %s, but its lines have %s and %s', i.id, i.net, i.tax,
+                         coalesce(sum(l.net), 0), coalesce(sum(l.tax), 0))
+           FROM canonical_invoice i LEFT JOIN canonical_invoiceline l ON l.invoice_id = i.id
+           WHERE i.state NOT IN ('recorded', 'withdrawn') GROUP BY i.id
+           HAVING coalesce(sum(l.net), 0) <> i.net OR coalesce(sum(l.tax), 0) <> i.tax""",
+    ),
+    Invariant(
+        "written_as_asked",
+        "What a system said it holds after a write is what it was asked for, or a person has accepted the difference.",
+        """SELECT format('step %s (%s of run %s) asked for %s %s, and %s %s is held', s.id, s.name, s.run_id,
+                         asked.amount, s.request->>'currency', held.amount, s.result->'facts'->>'currency')
+           FROM hub_step s
+           CROSS JOIN LATERAL (SELECT coalesce(s.request->>'total', s.request->>'amount')::numeric AS amount) AS asked
+           CROSS JOIN LATERAL (SELECT (s.result->'facts'->>'total')::numeric AS amount) AS held
+           WHERE s.state = 'done' AND asked.amount IS NOT NULL
+             AND (asked.amount <> held.amount OR s.request->>'currency' <> s.result->'facts'->>'currency')
+             AND NOT EXISTS (SELECT 1 FROM hub_reviewitem i WHERE i.cause = 'mismatch' AND i.answer = 'accept'
+                             AND i.detail->>'run' = s.run_id::text AND i.detail->>'step' = s.name)""",
+    ),
+)
