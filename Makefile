@@ -61,11 +61,16 @@ bench: setup  ## how much it carries, and how fast
 chaos: setup  ## processes killed, replies lost, brokers emptied; nothing may be lost or done twice
 	@$(PY) manage.py chaos $(ARGS)
 
-fuzz: setup  ## the property tests with many more examples
-	@HYPOTHESIS_PROFILE=deep $(PY) -m pytest -m "hypothesis and not chaos and not browser" $(ARGS)
+fuzz: setup $(VENV)/.fuzz  ## hostile deliveries made by a coverage-guided fuzzer, and deep property tests
+	@$(PY) -m tests.fuzz.fuzz_signatures -max_total_time=$(or $(FUZZ_SECONDS),60)
+	@HYPOTHESIS_PROFILE=deep $(PY) -m pytest -m hypothesis tests/connectors/test_signatures.py tests/canonical/test_money.py $(ARGS)
 
 browser: setup $(VENV)/.browser  ## the back office in a real Chromium (Debian: chromium-headless-shell)
 	@$(PY) -m pytest -m browser $(ARGS)
+
+$(VENV)/.fuzz: requirements/fuzz.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
+	@touch $@
 
 $(VENV)/.browser: requirements/browser.txt
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/browser.txt
@@ -78,6 +83,7 @@ lock: setup  ## choose the newest versions pyproject.toml allows, and write them
 	compile pyproject.toml --group embedded -o requirements/runtime.txt; \
 	compile pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt; \
 	compile --group browser -c requirements/dev.txt -o requirements/browser.txt; \
+	compile --group fuzz -c requirements/dev.txt -o requirements/fuzz.txt; \
 	compile --group peer-tryton -o requirements/peer-tryton.txt; \
 	compile --group peer-localstripe -o requirements/peer-localstripe.txt
 

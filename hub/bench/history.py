@@ -40,7 +40,8 @@ STATEMENTS = (
                              tries, crashes, lookups, worker, error_code, error, ended_at)
        SELECT r.id, name, r.lane, 'done',
               CASE WHEN name IN ('read', 'write_back') THEN %(billing)s WHEN name <> 'book' THEN %(erp)s END, r.subject_id,
-              '{"key": "of a document that was posted"}', '', '{"external_id": "1"}', r.ended_at, 1, 1, 0, 0, 'old', '', '', r.ended_at
+              '{"key": "of a document that was posted"}', '', '{"external_id": "1"}', r.ended_at, 1, 1, 0, 0, 'old', '', '',
+              r.ended_at
        FROM hub_run r, unnest(%(steps)s::text[]) name""",
     """INSERT INTO hub_attempt (step_id, run_id, connection_id, number, outcome, worker, at, milliseconds, error_code, error,
                                 exchanges)

@@ -88,7 +88,8 @@ def fill(flow: Flow, runs: int) -> list[int]:
                    RETURNING id, lane, subject_id)
                INSERT INTO hub_step (run_id, name, lane, state, connection_id, key, request, request_digest, attempts, tries,
                                      crashes, lookups, worker, error_code, error)
-               SELECT id, %(first)s, lane, 'ready', %(target)s, '', jsonb_build_object('key', subject_id || '/one'), '', 0, 0, 0, 0, '', '', ''
+               SELECT id, %(first)s, lane, 'ready', %(target)s, '', jsonb_build_object('key', subject_id || '/one'), '',
+                      0, 0, 0, 0, '', '', ''
                FROM run RETURNING id""",
             {
                 "flow": flow.name, "source": source, "runs": runs, "first": STEPS[0],
