@@ -43,7 +43,7 @@ run: setup  ## the hub as it is configured
 	@$(PY) manage.py up $(ARGS)
 
 test: setup  ## the tests, on a PostgreSQL and Redis of their own
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n $(or $(JOBS),2) --dist worksteal $(ARGS)
 
 check: setup  ## formatting, lint, types, layers, migrations, deployment settings
 	@echo "── ruff"; $(VENV)/bin/ruff check $(OURS); $(VENV)/bin/ruff format --check $(OURS)

@@ -18,6 +18,7 @@ from hub.runtime import environment
 from hub.runtime.embedded import ensure_services
 
 _state_dir: Path | None = None
+OF_THE_CONTROLLER = "TIEOUT_TESTS_STARTED_SERVICES"
 
 
 # A wrapper, because pytest-django loads the settings in a `tryfirst` implementation of the same hook.
@@ -28,7 +29,11 @@ def pytest_load_initial_conftests() -> Generator[None, None, None]:
     _state_dir = Path(tempfile.mkdtemp(prefix="tieout-tests-"))
     _state_dir.chmod(0o711)
     os.environ["TIEOUT_STATE_DIR"] = str(_state_dir)
+    if "PYTEST_XDIST_WORKER" in os.environ and os.environ.pop(OF_THE_CONTROLLER, None):
+        # Each worker has a pair of its own: tests stop, flush and kill theirs.
+        del os.environ["DATABASE_URL"], os.environ["REDIS_URL"]
     if not environment.is_given():
+        os.environ[OF_THE_CONTROLLER] = "yes"
         environment.services = ensure_services(_state_dir, durable=False)
         environment.use(environment.services)
     try:

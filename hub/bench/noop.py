@@ -104,9 +104,14 @@ def unfinished() -> int:
     return _number("SELECT count(*) FROM hub_run WHERE state IN ('open', 'parked', 'compensating')")
 
 
-def calls() -> int:
-    """How many requests all attempts have sent so far."""
-    return _number("SELECT coalesce(sum(jsonb_array_length(exchanges)), 0) FROM hub_attempt WHERE worker <> 'old'")
+def newest_attempt() -> int:
+    """Id of the last attempt there is."""
+    return _number("SELECT coalesce(max(id), 0) FROM hub_attempt")
+
+
+def calls(after: int) -> int:
+    """How many requests the attempts after that one have sent."""
+    return _number("SELECT coalesce(sum(jsonb_array_length(exchanges)), 0) FROM hub_attempt WHERE id > %s", after)
 
 
 def stuck() -> list[Any]:
@@ -116,7 +121,7 @@ def stuck() -> list[Any]:
         return list(cursor.fetchall())
 
 
-def _number(sql: str) -> int:
+def _number(sql: str, *values: int) -> int:
     with database.cursor() as cursor:
-        cursor.execute(sql)
+        cursor.execute(sql, values)
         return int(cursor.fetchone()[0])

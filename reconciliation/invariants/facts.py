@@ -62,13 +62,13 @@ def rules_have_two_people() -> str:
 INVARIANTS = (
     Invariant(
         "events_are_unchanged",
-        "The body of every event still has the digest it came with, and a duplicate says what its original said.",
+        "The body of every event still has the digest it came with, and a conflict says something else than its original.",
         """SELECT format('event %s (%s) is not what came in', id, external_id) FROM hub_inboxevent
            WHERE encode(sha256(body), 'hex') <> body_digest
            UNION ALL
            SELECT format('event %s is called a %s of event %s', e.id, e.disposition, o.id)
            FROM hub_inboxevent e JOIN hub_inboxevent o ON o.id = e.duplicate_of_id
-           WHERE (e.disposition = 'duplicate') <> (e.body_digest = o.body_digest)""",
+           WHERE e.disposition = 'conflict' AND e.body_digest = o.body_digest""",
     ),
     Invariant(
         "attempts_are_complete",

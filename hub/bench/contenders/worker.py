@@ -27,7 +27,7 @@ def work(deliver: Sequence[str] = ()) -> dict[str, Any]:
     """Drain until no run is open, or put events of these paid invoices into the inbox and leave them there."""
     if deliver:
         return {"delivered": [receive(invoice) for invoice in deliver]}
-    calls, before, settled, give_up = noop.calls(), lab.commits(), 0, time.monotonic() + PATIENCE
+    before, last, settled, give_up = lab.commits(), noop.newest_attempt(), 0, time.monotonic() + PATIENCE
     with counted() as statements, Worker() as worker:
         # Another worker may hold the last steps, or one may wait for a retry: an idle drain is no proof of the end.
         while noop.unfinished():
@@ -37,7 +37,7 @@ def work(deliver: Sequence[str] = ()) -> dict[str, Any]:
                 raise RuntimeError(f"the work does not end: {noop.stuck()}")
     return {
         "settled": settled, "statements": statements.count, "commits": lab.commits() - before, "memory": lab.memory(),
-        "calls": noop.calls() - calls,
+        "calls": noop.calls(last),
     }  # fmt: skip
 
 
