@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from connectors.sdk.contract import Connector
+from connectors.sdk.contract import Connector, WriteSafety
 
 VENDORS = (
     "stripe",
@@ -16,7 +16,13 @@ CONNECTORS: dict[str, Connector] = {}
 
 
 def register(connector: Connector) -> None:
-    """Make a connector known (vendors at start-up, throw-away ones in tests)."""
+    """Make a connector known (vendors at start-up, throw-away ones in tests).
+
+    Raises ValueError when a command that moves money could not be repeated safely: the hub does not start with it.
+    """
+    for command in connector.commands.values():
+        if command.money and command.safety is WriteSafety.NONE:
+            raise ValueError(f"{connector.slug}: {command.name} moves money and cannot be repeated safely")
     CONNECTORS[connector.slug] = connector
 
 

@@ -38,5 +38,8 @@ def unseal(binding: str, sealed: str) -> Any:
 
 
 def rotate(sealed: str) -> str:
-    """The same secret under the newest key."""
-    return _keys().rotate(sealed.encode()).decode()
+    """The same secret under the newest key. Raises Unreadable."""
+    try:
+        return _keys().rotate(sealed.encode()).decode()
+    except InvalidToken:
+        raise Unreadable("no key of TIEOUT_DATA_KEYS opens this secret") from None

@@ -8,7 +8,7 @@ class HubConfig(AppConfig):
     def ready(self) -> None:
         from django.db.models.signals import post_migrate, post_save
 
-        from hub import checks, roles, schedule  # noqa: F401  (checks registers the system checks)
+        from hub import roles, schedule
         from hub.flows import observe, order_to_cash, register, sweep
 
         register(order_to_cash.FLOW, observe.FLOW, sweep.FLOW)

@@ -69,7 +69,7 @@ def receive(
     if event_id is None:
         return _seen_before(connection, envelope, name, origin, body, digest)
     crash.point("intake_after_insert")
-    log.info(
+    log.debug(
         "event_accepted", correlation_id=str(correlation), event_id=event_id, kind=envelope.kind,
         subject=envelope.subject_id, origin=origin,
     )  # fmt: skip

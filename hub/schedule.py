@@ -10,7 +10,7 @@ from django.apps import AppConfig
 
 from connectors.models import Connection
 
-FREQUENT = ("events", "documents", "parties")
+FREQUENT = ("events",)
 """Streams that tell what changed: swept every five minutes. The others list everything there is, and run at night."""
 
 
@@ -51,7 +51,12 @@ def _schedule_sweeps(connection: Connection, using: str) -> None:
 
 
 def _sweeps(connection: Connection) -> Iterator[tuple[str, tuple[str, dict[str, str]]]]:
-    """Name of the row → its stream and times. Nights are staggered by the stream's place, to spare the vendor."""
+    """Name of the row → its stream and times. Nights are staggered by the stream's place, to spare the vendor.
+
+    An ERP is not swept: it answers for what is in its books when it is asked, and no workflow listens to its changes.
+    """
+    if connection.role == "erp":
+        return
     for place, stream in enumerate(sorted(connection.spec.pages)):
         often = stream in FREQUENT
         times = {"minute": "*/5", "hour": "*"} if often else {"minute": str(10 * place % 60), "hour": "2"}

@@ -24,10 +24,14 @@ GAUGES: dict[str, tuple[str, list[str], str]] = {
         f"SELECT flow, state, count(*) FROM hub_run WHERE state IN {OPEN_RUNS} GROUP BY flow, state",
     ),
     "tieout_oldest_due_seconds": (
-        "Age of the oldest step that is due",
+        "Age of the oldest step that could be worked: due, its connection open, no earlier run of its lane before it",
         [],
-        """SELECT coalesce(extract(epoch FROM now() - min(due_at)), 0) FROM hub_step
-           WHERE state IN ('ready', 'unknown') AND due_at <= now()""",
+        """SELECT coalesce(extract(epoch FROM now() - min(s.due_at)), 0)
+           FROM hub_step s JOIN hub_run own ON own.id = s.run_id LEFT JOIN connectors_connection c ON c.id = s.connection_id
+           WHERE s.state IN ('ready', 'unknown') AND s.due_at <= now()
+             AND (c.id IS NULL OR c.state = 'active' AND (c.not_before IS NULL OR c.not_before <= now()))
+             AND NOT EXISTS (SELECT 1 FROM hub_run r WHERE r.lane = own.lane AND r.id < s.run_id
+                             AND r.state IN ('open', 'compensating', 'parked'))""",
     ),
     "tieout_review_items_open": (
         "Open review items by cause",

@@ -16,7 +16,7 @@ from connectors.models import Connection
 from hub import flows, review
 from hub.engine import retry, store
 from hub.engine.flow import Local, Read
-from hub.models import Attempt, Step
+from hub.models import Attempt, Run, Step
 
 log = structlog.get_logger("hub.engine")
 
@@ -62,11 +62,19 @@ def _is_repeatable(step: Step) -> bool:
     return isinstance(spec, Local | Read)
 
 
+def _group(run: Run) -> str:
+    try:
+        return flows.get(run.flow, run.version).group
+    except LookupError:
+        return "operator"
+
+
 def _poison(step: Step) -> store.Change:
     run = step.run
     item = review.open_item(
         "quarantined", review.fingerprint("poison", run.flow, step.name, step.pk),
         f"{run.flow}/{step.name}: {retry.MAX_CRASHES} workers died of it", source=step.connection_id or run.connection_id,
+        group=_group(run),
         detail={"run": run.pk, "step": step.name, "code": "worker_lost"},
     )  # fmt: skip
     if run.state != "parked":

@@ -86,8 +86,12 @@ class Settlement:
         self.step, self.lost = claimed.step, claimed.lost
         self.run: Run = claimed.step.run
         self.outcome, self.ledger = outcome, ledger
-        self.flow: Flow = flows.get(self.run.flow, self.run.version)
-        self.spec: StepSpec = self.flow.step(self.step.name)
+        try:
+            self.flow: Flow = flows.get(self.run.flow, self.run.version)
+            self.spec: StepSpec = self.flow.step(self.step.name)
+        except LookupError as error:  # a run of another release waits for a person; it must not hold up its batch
+            self.flow, self.spec = Flow(self.run.flow, self.run.flow, steps=()), Local(self.step.name, lambda run: None)
+            self.outcome = replace(outcome, kind="crashed", code="no_such_flow", message=str(error))
 
     def apply(self) -> None:
         """Let the outcome take its course, and write the attempt."""

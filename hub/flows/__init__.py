@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from functools import cache
 
-from hub.engine.flow import Flow
+from hub.engine.flow import Effect, Flow, Keep, Undo
 
 _flows: dict[tuple[str, int], Flow] = {}
 
 
 def register(*flows: Flow) -> None:
-    """Add flows. The newest version of a name starts new runs."""
+    """Add flows. The newest version of a name starts new runs. Raises ValueError for one that could not be undone."""
     for flow in flows:
+        for spec in flow.steps:
+            if isinstance(spec, Effect) and not (isinstance(spec.undo, Undo) or (isinstance(spec.undo, Keep) and spec.undo.reason)):
+                raise ValueError(f"{flow.name}/{spec.name} does not say how it is undone, or why it is kept")
         _flows[flow.name, flow.version] = flow
     listening.cache_clear()
 

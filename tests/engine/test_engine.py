@@ -420,3 +420,30 @@ def test_a_document_posted_but_not_as_asked_waits_and_may_be_accepted_or_taken_b
     assert (taken_back.state, asked) == ("compensated", ["s2"])
     assert sorted(vendors["a"].documents) == ["s1/a", "s2/a", "s2/a/undo"]
     flows.forget(flow)
+
+
+def test_a_run_of_a_flow_this_release_lacks_waits_for_a_person_and_holds_up_nobody(story: Make, vendors: Books) -> None:
+    flow = story()
+    gone, other = start(flow, "s1"), start(flow, "s2")
+    Run.objects.filter(pk=gone.pk).update(version=99)
+    work()
+    gone.refresh_from_db()
+    other.refresh_from_db()
+    assert (gone.state, other.state) == ("parked", "done")
+    assert "version 99" in ReviewItem.objects.get(state="open").title
+
+
+def test_a_flow_that_could_not_be_undone_is_refused(vendors: Books) -> None:
+    effect = Effect("a", "put", to("a"), put("a"), note("a"), Keep(""))
+    with pytest.raises(ValueError, match="how it is undone"):
+        flows.register(Flow("hopeless", "hopeless", steps=(effect,)))
+    assert "hopeless" not in flows.names()
+
+
+def test_a_connector_whose_money_could_be_moved_twice_is_refused() -> None:
+    from dataclasses import replace
+
+    safe = vendor.connector("a")
+    unsafe = replace(safe.commands["put"], safety=WriteSafety.NONE)
+    with pytest.raises(ValueError, match="repeated safely"):
+        registry.register(replace(safe, commands={"put": unsafe}))

@@ -42,6 +42,7 @@ CONNECTOR = Connector(
     periods=reading.periods,
     # gunicorn's default worker timeout is 30 s, and a queued request may wait as long before it starts.
     quiet=timedelta(seconds=90),
-    # Posting takes a lock on the number sequence that a second caller does not wait for.
-    limits=Limits(max_in_flight=4),
+    # Posting and paying lock number sequences, and a second caller is refused rather than made to wait: with four at
+    # once, three of four were, again and again.
+    limits=Limits(max_in_flight=1),
 )
