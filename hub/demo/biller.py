@@ -21,6 +21,8 @@ class Catalog:
     """Tax rate → the ERP's code of it."""
     mapped_products: list[str]
     unmapped_product: str
+    left_product: str
+    """Another one, which the demo leaves for its visitor to map."""
 
 
 @dataclass
@@ -64,15 +66,17 @@ class Biller:
 
     def make_catalog(self) -> Catalog:
         """Products, plans and tax rates of a fresh start."""
-        team, archive, beta = (self.post("products", name=name, type="service")["id"] for name in ("Team", "Archive", "Beta lab"))
+        names = ("Team", "Archive", "Beta lab", "Training day")
+        team, archive, beta, training = (self.post("products", name=name, type="service")["id"] for name in names)
         plans = {
             "team-month-usd": self._plan(team, 4900, "usd", "month"),
             "team-year-eur": self._plan(team, 49000, "eur", "year"),
             "archive-year-jpy": self._plan(archive, 50000, "jpy", "year"),
             "beta-month-usd": self._plan(beta, 1900, "usd", "month"),
+            "training-year-eur": self._plan(training, 120000, "eur", "year"),
         }
         rates = {self._tax("VAT 20 %", 20): "VAT20", self._tax("VAT 7 %", 7): "VAT7"}
-        return Catalog(plans, rates, [team, archive], beta)
+        return Catalog(plans, rates, [team, archive], beta, training)
 
     def sell(self, who: str, plan: str, *, quantity: int = 1, tax_rate: str = "", card: str = GOOD_CARD) -> Sale:
         """A new customer with a card buys a plan."""

@@ -32,6 +32,8 @@ Found = TypeVar("Found")
 PATIENCE = 240.0
 """Seconds until a story that has not ended counts as failed; the longest waits for a lease and a quiet period."""
 SETTLED, CONFIRMED, REVERSED = "settled", "confirmed", "reversed"
+RECORDED = "recorded"
+"""Not booked: the hub has asked finance, and waits."""
 
 
 @dataclass
@@ -58,7 +60,6 @@ class Storyteller:
         """Every story, in the order of their acts."""
         plans, sell = self.catalog.plans, self.biller.sell
         return [
-            Story("a worker is killed in the middle of posting", self.kill_a_worker, SETTLED),
             Story("a subscription in dollars, 20 % VAT, paid by card",
                   lambda: sell("Northwind Traders", plans["team-month-usd"], quantity=3, tax_rate=self.vat20), SETTLED),
             Story("a yearly plan in euros, 7 % VAT",
@@ -68,6 +69,9 @@ class Storyteller:
             Story("a webhook that never came, found by the sweep", self.lose_a_webhook, CONFIRMED),
             Story("an invoice voided after it was posted", self.void_after_posting, REVERSED),
             Story("a product nobody had mapped: asked, mapped, healed", self.sell_the_unmapped, SETTLED),
+            Story("a question left for you: sign in as rosa, then felix",
+                  lambda: sell("Wingtip Toys", plans["training-year-eur"], tax_rate=self.vat7), RECORDED),
+            Story("a worker is killed in the middle of posting", self.kill_a_worker, SETTLED),
         ]  # fmt: skip
 
     def tell(self) -> int:
@@ -137,14 +141,13 @@ class Storyteller:
         """Sell a product finance knows nothing of; when the hub asks, rosa maps it and felix approves."""
         sale = self.biller.sell("Proseware", self.catalog.plans["beta-month-usd"], quantity=5)
         product = self.catalog.unmapped_product
-
-        def asked() -> ReviewItem | None:
-            return ReviewItem.objects.filter(state="open", cause="missing_mapping", detail__source_code=product).first()
-
-        item = _wait_for(asked, 60)
+        item = _wait_for(lambda: self._question(product), 60)
         self.log(f"       the hub asks: {item.title}")
         self.log(f"       mapped and approved: {self.company.map_product(product)} waiting steps go on")
         return sale
+
+    def _question(self, product: str) -> ReviewItem | None:
+        return ReviewItem.objects.filter(state="open", cause="missing_mapping", detail__source_code=product).first()
 
     def _sweep(self) -> None:
         sweep.begin(self.company.billing, "invoices", by="demo")
@@ -157,6 +160,11 @@ class Storyteller:
         state = self._state(story.sale)
         story.found = state or "not seen by the hub"
         if state != story.end:
+            return
+        if story.end == RECORDED:
+            question = self._question(self.catalog.left_product)
+            if question:
+                story.found, story.ended_after = f"not yet: {question.title}", time.monotonic() - began
             return
         try:
             story.found = self._in_the_books(story.sale, story.end)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db.models import Count
 
 from connectors.models import Connection
 from hub.models import ReviewItem, Run
@@ -28,8 +29,9 @@ def chromium() -> str:
 
 def pages() -> dict[str, str]:
     """Picture → address. The liveliest run, question and connection there are."""
-    stories = Run.objects.filter(flow="order_to_cash")
-    run = stories.filter(state="done", amount__isnull=False).order_by("-id").first() or stories.order_by("-id").first()
+    recent = Run.objects.filter(flow="order_to_cash").order_by("-id")[:200]
+    stories = Run.objects.filter(pk__in=[run.pk for run in recent]).annotate(length=Count("steps"))
+    run = stories.order_by("-length", "-id").first()
     open_items = ReviewItem.objects.filter(state="open").order_by("-occurrences", "id")
     item = open_items.exclude(cause="misconfigured").first() or ReviewItem.objects.order_by("-id").first()
     connection = Connection.objects.filter(role="erp").exclude(state="revoked").first() or Connection.objects.first()
