@@ -11,6 +11,10 @@ from canonical.models import ExternalRef
 LIVE = (ExternalRef.RESERVED, ExternalRef.ACTIVE)
 
 
+class NotThere(LookupError):
+    """The system does not have the object yet, as far as we know."""
+
+
 class AlreadyBound(Exception):
     """The id belongs to another object, or the object has another id there. A person must say which is right."""
 
@@ -33,6 +37,14 @@ def external(object_kind: str, object_id: int, connection_id: int, kind: str | N
         kind=kind or object_kind,
         state=ExternalRef.ACTIVE,
     ).first()
+
+
+def id_of(object_kind: str, object_id: int, connection_id: int) -> str:
+    """What a system calls our object. Raises NotThere: the step that makes it there has to come before."""
+    ref = external(object_kind, object_id, connection_id)
+    if ref is None or ref.external_id is None:
+        raise NotThere(f"{object_kind} {object_id} has no id in connection {connection_id}")
+    return ref.external_id
 
 
 def link(connection_id: int, kind: str, external_id: str, object_kind: str, object_id: int, *, provenance: str) -> ExternalRef:

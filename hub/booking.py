@@ -117,9 +117,8 @@ def _posting(
     used = [rule.label, *(tax.label for tax in taxes)]
     product_code = ""
     if line.product is not None:
-        external_id = xref.external("product", line.product.pk, source.pk)
-        assert external_id is not None and external_id.external_id is not None, "a recorded product has its source's id"
-        product = code("product", source, external_id.external_id, erp, invoice.issued_on, line.product.name)
+        source_code = xref.id_of("product", line.product.pk, source.pk)
+        product = code("product", source, source_code, erp, invoice.issued_on, line.product.name)
         product_code = product.target_code
         used.append(product.label)
     return {

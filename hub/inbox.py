@@ -230,23 +230,7 @@ def replay(event: InboxEvent, *, by: str) -> list[Run]:
     """Work an event again, by the flows that listen now. Effects that exist are found, not repeated."""
     if event.disposition == Disposition.QUARANTINED:
         return reprocess(event, by=by)
-    runs = []
-    with transaction.atomic():
-        for flow in flows.listening(event.name):
-            last = event.runs.filter(flow=flow.name).order_by("-id").first()
-            runs.append(
-                start(
-                    flow,
-                    connection=event.connection,
-                    subject_kind=event.subject_kind,
-                    subject_id=event.subject_id,
-                    by=by,
-                    event=event,
-                    replay_of=last,
-                    correlation_id=event.correlation_id,
-                )  # fmt: skip
-            )
-    return runs
+    return _start_again(event, event.name, event.subject_kind, event.subject_id, by)
 
 
 def reprocess(event: InboxEvent, *, by: str) -> list[Run]:
@@ -256,23 +240,19 @@ def reprocess(event: InboxEvent, *, by: str) -> list[Run]:
     """
     envelope = _open(event.connection, bytes(event.body))
     name = event.connection.spec.events.get(envelope.kind, "")
-    runs = []
+    return _start_again(event, name if envelope.subject_id else "", envelope.subject_kind, envelope.subject_id, by)
+
+
+def _start_again(event: InboxEvent, name: str, subject_kind: str, subject_id: str, by: str) -> list[Run]:
+    """A new run for each flow that listens to `name`, pointing at the last one it repeats."""
     with transaction.atomic():
-        for flow in flows.listening(name) if envelope.subject_id else ():
-            last = event.runs.filter(flow=flow.name).order_by("-id").first()
-            runs.append(
-                start(
-                    flow,
-                    connection=event.connection,
-                    subject_kind=envelope.subject_kind,
-                    subject_id=envelope.subject_id,
-                    by=by,
-                    event=event,
-                    replay_of=last,
-                    correlation_id=event.correlation_id,
-                )  # fmt: skip
+        return [
+            start(
+                flow, connection=event.connection, subject_kind=subject_kind, subject_id=subject_id, by=by, event=event,
+                replay_of=event.runs.filter(flow=flow.name).order_by("-id").first(), correlation_id=event.correlation_id,
             )
-    return runs
+            for flow in flows.listening(name)
+        ]  # fmt: skip
 
 
 def known(connection: Connection, external_ids: list[str]) -> dict[str, tuple[int, datetime]]:

@@ -121,9 +121,8 @@ def _book_subscription(run: Run) -> None:
         return
     target = booking.erp_of(agreed.legal_entity)
     for item in agreed.items.filter(ended=False).select_related("product"):
-        ref = xref.external("product", item.product_id, source(run).pk)
-        assert ref is not None and ref.external_id is not None
-        booking.code("product", source(run), ref.external_id, target, run.started_at.date(), item.product.name)
+        product = xref.id_of("product", item.product_id, source(run).pk)
+        booking.code("product", source(run), product, target, run.started_at.date(), item.product.name)
 
 
 # customer --------------------------------------------------------------------------------------------------------
@@ -153,16 +152,12 @@ def ensure_party(run: Run) -> Request | None:
 
 def billing_id(run: Run, customer: Party) -> str:
     """Billing's id of a customer."""
-    ref = xref.external("party", customer.pk, source(run).pk)
-    assert ref is not None and ref.external_id is not None, "a recorded customer has its source's id"
-    return ref.external_id
+    return xref.id_of("party", customer.pk, source(run).pk)
 
 
 def customer_id(run: Run, customer: Party) -> str:
     """The ERP's id of a customer."""
-    ref = xref.external("party", customer.pk, erp(run).pk)
-    assert ref is not None and ref.external_id is not None, "the customer step comes before"
-    return ref.external_id
+    return xref.id_of("party", customer.pk, erp(run).pk)
 
 
 # post ------------------------------------------------------------------------------------------------------------
@@ -240,11 +235,10 @@ def register_payment(run: Run) -> Request | None:
         return None
     if xref.external("invoice", document.pk, erp(run).pk, "payment"):
         return None
-    ref = xref.external("invoice", document.pk, erp(run).pk)
-    assert ref is not None and ref.external_id is not None
     return RegisterPayment(
-        key=key(run, "payment"), invoice=ref.external_id, party=customer_id(run, document.party), amount=document.paid,
-        currency=document.currency, paid_on=document.paid_on or document.issued_on, reference=document.number or run.subject_id,
+        key=key(run, "payment"), invoice=xref.id_of("invoice", document.pk, erp(run).pk),
+        party=customer_id(run, document.party), amount=document.paid, currency=document.currency,
+        paid_on=document.paid_on or document.issued_on, reference=document.number or run.subject_id,
     )  # fmt: skip
 
 
@@ -270,10 +264,9 @@ def reversal(run: Run) -> Request | None:
     document = invoice(run)
     if document is None or document.state not in ("posted", "confirmed", "settled"):
         return None
-    ref = xref.external("invoice", document.pk, erp(run).pk)
-    assert ref is not None and ref.external_id is not None
     return ReverseDocument(
-        key=key(run, "reversal"), document=ref.external_id, document_on=document.voided_on or document.issued_on,
+        key=key(run, "reversal"), document=xref.id_of("invoice", document.pk, erp(run).pk),
+        document_on=document.voided_on or document.issued_on,
         total=document.total, currency=document.currency, party=customer_id(run, document.party),
         reason=f"{document.number or run.subject_id} {document.status}",
     )  # fmt: skip
