@@ -12,7 +12,7 @@ from canonical.models import ExternalRef, Invoice, Observation, Party
 from hub import inbox, review
 from hub.models import InboxEvent, ReviewItem, Run
 from tests.support.time import work
-from tests.support.world import World, amount
+from tests.support.world import World, amount, map_code
 
 
 def invoice_of(world: World, subscription: dict[str, Any]) -> dict[str, Any]:
@@ -54,6 +54,19 @@ def test_the_erp_keeps_the_due_date_of_billing(world: World, tryton_twin: Any) -
     assert row["payment_term_date"] == Invoice.objects.get().due_on
     (line,) = tryton_twin.db.lines(row)
     assert (line["quantity"], amount(str(line["unit_price"]))) == (1, Decimal(49))
+
+
+@pytest.mark.parametrize(("mapped", "term"), [("net14", "NET14"), ("net30", None)])
+def test_a_mapped_payment_term_is_used_and_an_unmapped_one_is_a_due_date(
+    world: World, tryton_twin: Any, mapped: str, term: str | None
+) -> None:
+    map_code("payment_term", world.source, mapped, world.erp, term or "NET30")
+    world.subscribe()
+    settle(world)
+    (row,) = tryton_twin.db.tables["account.invoice"].values()
+    held = tryton_twin.db.tables["account.invoice.payment_term"].get(row["payment_term"])
+    assert (held["name"] if held else None) == term
+    assert row["payment_term_date"] == (None if term else Invoice.objects.get().due_on)
 
 
 def test_the_erp_number_is_written_back_to_billing(world: World) -> None:
