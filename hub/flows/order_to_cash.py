@@ -41,16 +41,27 @@ def source(run: Run) -> Connection:
 
 def erp(run: Run) -> Connection:
     """The ERP of the subject's legal entity."""
-    subject = invoice(run) or subscription(run)
-    assert subject is not None
-    return booking.erp_of(subject.legal_entity)
+    known: Connection | None = vars(run).get(ERP)
+    if known is None:
+        subject = invoice(run) or subscription(run)
+        assert subject is not None
+        known = vars(run)[ERP] = booking.erp_of(subject.legal_entity)
+    return known
+
+
+DOCUMENT, ERP = "_document", "_erp"
+"""Where a run object keeps what its functions ask for again and again. It lives for one settling, under its locks."""
 
 
 def invoice(run: Run) -> Invoice | None:
     """The invoice the run is about, as recorded; None for another subject."""
     if run.subject_kind != "invoice" or run.object_id is None:
         return None
-    return Invoice.objects.select_related("party", "legal_entity").get(pk=run.object_id)
+    known: Invoice | None = vars(run).get(DOCUMENT)
+    if known is None:
+        found = Invoice.objects.select_related("party", "legal_entity")
+        known = vars(run)[DOCUMENT] = found.get(pk=run.object_id)
+    return known
 
 
 def subscription(run: Run) -> Subscription | None:
@@ -84,6 +95,7 @@ def record(run: Run, said: Sequence[CanonicalObject]) -> None:
             f"{connection}: {gap}", group="integration engineer", what=gap.kind, id=gap.external_id,
         ) from None  # fmt: skip
     run.object_id = ids[run.subject_kind, run.subject_id]
+    vars(run).pop(DOCUMENT, None)
     document = invoice(run)
     if document is not None:
         run.amount, run.currency = document.total, document.currency

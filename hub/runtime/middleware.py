@@ -47,6 +47,7 @@ def deliveries_first(get_response: Handler) -> Handler:
         except Resolver404:
             return get_response(request)
         response: HttpResponse = match.func(request, *match.args, **match.kwargs)
+        response.headers.setdefault("Content-Length", str(len(response.content)))
         return response
 
     return handle
