@@ -118,7 +118,7 @@ def answer(item: ReviewItem, choice: str, *, by: str, reason: str = "", external
             raise NotAllowed("say why, in a few words")
         if choice == "found" and not external_id.strip():
             raise NotAllowed("give the id of the document you found")
-        steps = list(Step.objects.select_for_update().filter(waiting_on=item, state="waiting").select_related("run"))
+        steps = _waiting_steps(item)
         for step in steps:
             _HANDLERS[choice](step, by, reason, external_id.strip(), number.strip())
         _answer_without_step(item, choice, by, reason)
@@ -131,11 +131,19 @@ def heal(item: ReviewItem, *, by: str) -> int:
         item = ReviewItem.objects.select_for_update().get(pk=item.pk)
         if item.state != "open":
             return 0
-        steps = list(Step.objects.select_for_update().filter(waiting_on=item, state="waiting").select_related("run"))
+        steps = _waiting_steps(item)
         for step in steps:
             _retry(step, by, "the cause is gone", "", "")
         _resolve(item, "healed", by, "the cause is gone")
         return len(steps)
+
+
+def _waiting_steps(item: ReviewItem) -> list[Step]:
+    """What waits for an item, locked; each knows the item without asking for it again."""
+    steps = list(Step.objects.select_for_update().filter(waiting_on=item, state="waiting").select_related("run"))
+    for step in steps:
+        step.waiting_on = item
+    return steps
 
 
 def _resolve(item: ReviewItem, choice: str, by: str, reason: str) -> None:
@@ -152,7 +160,10 @@ def _resolve(item: ReviewItem, choice: str, by: str, reason: str) -> None:
 def _retry(step: Step, by: str, reason: str, external_id: str, number: str) -> None:
     step.tries = step.crashes = step.lookups = 0
     step.tried_since = timezone.now()
-    _release(step, "again", by, reason)
+    assert step.waiting_on is not None
+    # A call given up after failing again and again may have landed, and its key may have expired at the vendor: look first.
+    may_have_landed = step.waiting_on.cause == ReviewItem.Cause.QUARANTINED and step.key
+    _release(step, "lose" if may_have_landed else "again", by, reason)
 
 
 def _absent(step: Step, by: str, reason: str, external_id: str, number: str) -> None:

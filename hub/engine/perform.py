@@ -59,7 +59,6 @@ class Job:
     request: Any
     lost: bool
     call: Call
-    quiet: float
 
 
 def prepare(
@@ -77,7 +76,7 @@ def prepare(
         request = connector.commands[spec.command].request.model_validate(request)
     deadline = time.monotonic() + OF_THE_LEASE * settings.LEASE_SECONDS
     call = Call(correlation_id=correlation_id, key=key, timeout=CALL_TIMEOUT, deadline=deadline)
-    return Job(spec, connector, client, request, lost, call, connection.quiet.total_seconds())
+    return Job(spec, connector, client, request, lost, call)
 
 
 def perform(job: Job) -> Outcome:

@@ -10,6 +10,7 @@ import structlog
 from celery import Celery
 from django.conf import settings
 from django.db import transaction
+from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
 from connectors.models import Connection
@@ -29,7 +30,7 @@ def expire_leases(limit: int = 200) -> int:
     with transaction.atomic():
         late = list(
             Step.objects.select_for_update(skip_locked=True, of=("self",))
-            .filter(state="running", lease_until__lt=store.database_now())
+            .filter(state="running", lease_until__lt=Now())
             .select_related("run")[:limit]
         )
         for step in late:

@@ -9,7 +9,6 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
-from django.db.models.functions import Now
 from psycopg.types.json import Jsonb
 
 from connectors.models import Connection
@@ -280,11 +279,6 @@ def defer_connection(connection_id: int, seconds: float) -> None:
                WHERE id = %s""",
             [seconds, connection_id],
         )
-
-
-def database_now() -> Now:
-    """PostgreSQL's clock as an expression: the only one leases and due times are compared with."""
-    return Now()
 
 
 def backlog(limit: int) -> bool:

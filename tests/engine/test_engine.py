@@ -447,3 +447,21 @@ def test_a_connector_whose_money_could_be_moved_twice_is_refused() -> None:
     unsafe = replace(safe.commands["put"], safety=WriteSafety.NONE)
     with pytest.raises(ValueError, match="repeated safely"):
         registry.register(replace(safe, commands={"put": unsafe}))
+
+
+def test_a_quarantined_call_is_looked_for_before_it_is_made_again(story: Make, vendors: Books) -> None:
+    registry.register(vendor.connector("a", safety=WriteSafety.KEY))  # whose key the vendor has forgotten by then
+    run = start(story())
+    for _ in range(3):
+        crash.arm("after_call")
+        with pytest.raises(crash.SimulatedCrash), Worker("doomed") as worker:
+            worker.drain()
+        elapse(600)
+        pump.expire_leases()
+        elapse(600)
+    item = ReviewItem.objects.get(state="open")
+    assert (item.cause, vendors["a"].documents) == ("quarantined", ["s1/a"])
+    review.answer(item, "retry", by="ann")
+    work()
+    run.refresh_from_db()
+    assert (run.state, vendors["a"].documents) == ("done", ["s1/a"])
