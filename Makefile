@@ -85,7 +85,8 @@ lock: setup  ## choose the newest versions pyproject.toml allows, and write them
 	compile --group browser -c requirements/dev.txt -o requirements/browser.txt; \
 	compile --group fuzz -c requirements/dev.txt -o requirements/fuzz.txt; \
 	compile --group peer-tryton -o requirements/peer-tryton.txt; \
-	compile --group peer-localstripe -o requirements/peer-localstripe.txt
+	compile --group peer-localstripe -o requirements/peer-localstripe.txt; \
+	compile --group peer-roundup -o requirements/peer-roundup.txt
 
 clean:  ## forget the environment and all local data, the embedded database included
 	rm -rf $(VENV) .local .mypy_cache .pytest_cache .ruff_cache

@@ -137,6 +137,85 @@ class WriteReference(Request):
     values: dict[str, str]
 
 
+class CreditDocumentLine(Frozen):
+    """One line of a credit in billing. `net` excludes tax; `tax` is what the credited line was taxed with, in proportion."""
+
+    invoice_line: Id | None = None
+    """Billing's id of the line that is credited; None for a line of its own."""
+    description: Text = ""
+    net: Decimal
+    tax: Decimal = Decimal(0)
+    tax_codes: tuple[Id, ...] = ()
+    """Billing's ids of the tax rates, for a line of its own."""
+
+
+class IssueCreditNote(Request):
+    """Credit an invoice in billing. What the invoice no longer owes becomes the customer's balance.
+
+    total = Σ net + Σ tax of the lines, checked.
+    """
+
+    party: Id
+    """Billing's id of the customer."""
+    invoice: Id
+    """Billing's id of the invoice."""
+    currency: Currency
+    lines: tuple[CreditDocumentLine, ...] = Field(min_length=1)
+    total: Decimal = Field(gt=0)
+    note: Text = ""
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if sum((line.net + line.tax for line in self.lines), Decimal(0)) != self.total:
+            raise ValueError("the lines do not add up to the credit note's total")
+        return self
+
+
+class VoidCreditNote(Request):
+    """Take a credit note of billing back."""
+
+    document: Id
+    """Billing's id of the credit note."""
+    party: Id
+    total: Decimal
+    currency: Currency
+
+
+class AdjustBalance(Request):
+    """Change what billing holds for the customer: a positive amount is credit for coming invoices, a negative one
+    takes such credit back."""
+
+    party: Id
+    amount: Decimal
+    currency: Currency
+    note: Text = ""
+
+
+class WriteCase(Request):
+    """Show the state of a credit on the case: one block that the hub keeps and rewrites in place, fields and tags.
+
+    Doing it again changes nothing; a later write replaces what an earlier one showed.
+    """
+
+    case: Id
+    """The support platform's id of the case."""
+    block: Text
+    """Plain text for the agents; replaces the block written before."""
+    values: dict[str, str] = Field(default_factory=dict)
+    """Fields: `credit_state`, `credit_number`, `credit_amount`, `credit_currency`; a connector maps them to its own."""
+    tags: tuple[Text, ...] = ()
+    """Tags to have; other tags that begin with `tieout_` are taken off."""
+
+
+class PostNote(Request):
+    """Add one comment to the case, once: a second call with the key finds the first one's."""
+
+    case: Id
+    text: Text
+    public: bool = False
+    """True: the customer reads it. False: for the agents alone."""
+
+
 class DocumentFacts(Frozen):
     """What a system says a document is, read back after the write. None: that system does not tell."""
 

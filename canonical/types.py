@@ -58,6 +58,8 @@ class Party(CanonicalObject):
     email: Text = ""
     tax_id: Text = ""
     address: Address = Address()
+    same_as: Text = ""
+    """The billing system's id of this customer, when this system carries it."""
     deleted: bool = False
 
 
@@ -232,28 +234,74 @@ class Payment(CanonicalObject):
 
 
 class Entitlement(CanonicalObject):
-    """What a customer may use, from when to when, and which plan says so."""
+    """What a customer may use or was promised, from when to when, which plan says so, and where that is written."""
 
     kind: ClassVar[str] = "entitlement"
     party: Id
     feature: Text
     plan: Text = ""
+    """Names the service terms (targets, calendar) and the tier that a credit policy goes by."""
+    source: Text = ""
+    """Where it is written: a subscription, a contract, the support platform."""
     active: bool
     valid_from: datetime
     valid_to: datetime | None = None
 
 
+class ClockEvent(Frozen):
+    """Something that moves the clock of a service promise, as the case's own history tells it.
+
+    `first_reply` is the first public answer by staff. Between `paused` (waiting for the customer) and `resumed` the
+    clock of the resolution stands still. `down` and `up` bound an outage that the case reports.
+    """
+
+    what: Literal["opened", "first_reply", "paused", "resumed", "resolved", "reopened", "severity", "down", "up"]
+    at: datetime
+    value: Text = ""
+    """The new severity of `severity`, else a remark."""
+    external_id: Text = ""
+    """The support platform's id of the entry that says so."""
+
+
+class CreditRequest(Frozen):
+    """An agent asks for a credit on the case. Untrusted until policy and people have decided.
+
+    Without an amount the policy computes one. The amount excludes tax.
+    """
+
+    reason: Text
+    amount: Decimal | None = None
+    currency: Text = ""
+    note: Text = ""
+    by: Text = ""
+    """The agent, as the support platform names them."""
+
+
 class SupportCase(CanonicalObject):
-    """A support case as the support platform tells it. Its text is untrusted."""
+    """A support case as the support platform tells it. Its text is untrusted, and masked before it gets here."""
 
     kind: ClassVar[str] = "support_case"
     party: Id | None = None
+    """The organisation, by the support platform's id."""
     subject: Text
+    description: Text = ""
     severity: Text = ""
     status: Literal["open", "pending", "resolved", "closed"]
     opened_at: datetime
     first_reply_at: datetime | None = None
     resolved_at: datetime | None = None
+    clock: tuple[ClockEvent, ...] = ()
+    """In the order of time."""
+    incident: Text = ""
+    """The incident or problem several cases are about."""
+    plan: Text = ""
+    """The plan or tier the support platform believes the customer has."""
+    subscription: Text = ""
+    """Billing's id of the affected subscription, when the case names it."""
+    credit: CreditRequest | None = None
+    tags: tuple[Text, ...] = ()
+    url: Text = ""
+    deleted: bool = False
 
 
 class UsageRecord(CanonicalObject):

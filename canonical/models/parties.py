@@ -45,16 +45,43 @@ class Party(BusinessObject):
 
 
 class SupportCase(BusinessObject):
-    """A case in a support platform. Its text is untrusted."""
+    """A case in a support platform. Its text is untrusted; digit runs that could be card numbers are masked."""
 
     kind: ClassVar[str] = "support_case"
     party = models.ForeignKey(Party, models.PROTECT, null=True, blank=True, related_name="cases")
     subject = models.TextField()
+    description = models.TextField(blank=True)
     severity = models.CharField(max_length=40, blank=True)
     status = models.CharField(max_length=20)
     opened_at = models.DateTimeField()
     first_reply_at = models.DateTimeField(null=True, blank=True)
     resolved_at = models.DateTimeField(null=True, blank=True)
+    incident = models.CharField(max_length=200, blank=True)
+    plan = models.CharField(max_length=200, blank=True)
+    subscription = models.CharField(max_length=255, blank=True, help_text="billing's id of the affected subscription")
+    credit = models.JSONField(null=True, blank=True, help_text="what an agent asked for on the case")
+    tags = models.JSONField(default=list, blank=True)
+    url = models.TextField(blank=True)
+    deleted_at_source = models.BooleanField(default=False)
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["incident"], condition=~models.Q(incident=""), name="cases_of_an_incident")]
 
     def __str__(self) -> str:
         return self.subject[:80]
+
+
+class CaseClock(models.Model):
+    """One entry of a case's clock, as `canonical.types.ClockEvent`."""
+
+    case = models.ForeignKey(SupportCase, models.CASCADE, related_name="clock")
+    what = models.CharField(max_length=20)
+    at = models.DateTimeField()
+    value = models.CharField(max_length=200, blank=True)
+    external_id = models.CharField(max_length=255, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["at", "id"]
+
+    def __str__(self) -> str:
+        return f"{self.what} at {self.at}"

@@ -90,12 +90,13 @@ class SubscriptionItem(models.Model):
 
 
 class Entitlement(BusinessObject):
-    """What a customer may use."""
+    """What a customer may use or was promised; `plan` names the service terms and the tier of credit policies."""
 
     kind: ClassVar[str] = "entitlement"
     party = models.ForeignKey(Party, models.PROTECT, related_name="entitlements")
     feature = models.CharField(max_length=200)
     plan = models.CharField(max_length=200, blank=True)
+    source = models.CharField(max_length=200, blank=True, help_text="where it is written")
     active = models.BooleanField()
     valid_from = models.DateTimeField()
     valid_to = models.DateTimeField(null=True, blank=True)

@@ -138,6 +138,8 @@ class Connector:
     """Raises BadPayload when the body is not understood."""
     same: Callable[[bytes, bytes], bool] | None = None
     """Do two bodies of one event say the same, what belongs to the delivery aside? None: only the same bytes do."""
+    redact: Callable[[bytes], bytes] | None = None
+    """What of a delivery may be kept, where people type what they should not (see `connectors.sdk.redaction`)."""
     events: Mapping[str, str] = field(default_factory=dict)
     """Vendor event type → canonical event name (`billing.invoice.finalized`)."""
     fetch: Mapping[str, Callable[[Client, str, Call], Sequence[CanonicalObject]]] = field(default_factory=dict)

@@ -14,6 +14,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NewConnectionError
 
+from canonical.masking import mask
 from connectors.sdk.errors import Busy, Misconfigured, Refused, Unknown, VendorError
 
 MAX_KEPT = 20_000
@@ -153,7 +154,7 @@ class Http:
             raise Misconfigured("a credential has characters that cannot be sent", code="unsendable") from None
         finally:
             exchange.milliseconds = round((time.perf_counter() - started) * 1000)
-        exchange.status, exchange.response = response.status_code, response.text[:MAX_KEPT]
+        exchange.status, exchange.response = response.status_code, mask(response.text[:MAX_KEPT])
         if 300 <= response.status_code < 400:
             raise Misconfigured(f"{response.status_code}: redirects are not followed", code="redirect")
         problem = classify(response, writes)
@@ -213,5 +214,5 @@ def _text(body: object) -> str:
     if body is None:
         return ""
     if isinstance(body, bytes):
-        return body[:MAX_KEPT].decode("utf-8", "replace")
-    return str(body)[:MAX_KEPT]
+        return mask(body[:MAX_KEPT].decode("utf-8", "replace"))
+    return mask(str(body)[:MAX_KEPT])
