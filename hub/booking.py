@@ -17,7 +17,7 @@ from canonical import xref
 from canonical.commands import PostingLine
 from canonical.models import Invoice, InvoiceLine, LegalEntity, Party, Product
 from connectors.models import Connection
-from hub import review
+from hub import answers, review
 from hub.engine.flow import Blocked
 from hub.models import AccountingRule, CodeMapping, ReviewItem
 
@@ -165,7 +165,7 @@ def heal_with(row: AccountingRule | CodeMapping, *, by: str) -> int:
     healed = 0
     for item in ReviewItem.objects.filter(state="open", cause=ReviewItem.Cause.MISSING_MAPPING):
         if _answers(row, item.detail) and any(_covers(row, day) for day in _days(item)):
-            healed += review.heal(item, by=by)
+            healed += answers.heal(item, by=by)
     return healed
 
 

@@ -21,7 +21,7 @@ from connectors.models import Connection
 from connectors.sdk.contract import Envelope
 from connectors.sdk.errors import BadPayload
 from hub import flows, review
-from hub.engine import crash, prepared
+from hub.engine import crash, prepared, settle, store
 from hub.engine.flow import Flow, Read
 from hub.models import InboxEvent, Run
 
@@ -211,8 +211,6 @@ def start(
     correlation_id: uuid.UUID | None = None,
 ) -> Run:  # fmt: skip
     """Start a run that no delivery asked for: a sweep, a replay, a command. Joins the caller's transaction."""
-    from hub.engine import settle, store
-
     run = Run(
         flow=flow.name, version=flow.version, connection=connection, subject_kind=subject_kind, subject_id=subject_id,
         context=context or {}, event=event, replay_of=replay_of, started_by=by, correlation_id=correlation_id or uuid.uuid4(),

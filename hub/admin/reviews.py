@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from django_fsm import ConcurrentTransition, TransitionNotAllowed
 
 from connectors.sdk.errors import BadPayload
-from hub import review
+from hub import answers, review
 from hub.admin.panels import MOST, facts_of, runs
 from hub.admin.timeline import duration
 from hub.admin_ui import Choices, EditAdmin, Problem, ReadOnlyAdmin, badge, button, money, pretty
@@ -194,8 +194,8 @@ class ReviewItemAdmin(EditAdmin, ReadOnlyAdmin):
             "cause": badge(obj.cause, obj.get_cause_display()),
             "evidence": evidence,
             "compared": compared,
-            "answers": list(review.answers_of(obj).items()),
-            "asks_for_id": "found" in review.answers_of(obj),
+            "answers": list(answers.answers_of(obj).items()),
+            "asks_for_id": "found" in answers.answers_of(obj),
             "may_answer": may_answer(request.user, obj.group),
             "held_up": show_money(review.money_blocked(obj)),
             "panels": [runs(shown[:MOST], "What waits for the answer" + _more(shown, blocked), "No run waits for it.")],
@@ -208,8 +208,8 @@ class ReviewItemAdmin(EditAdmin, ReadOnlyAdmin):
         self._owned(request, item)
         said = {name: request.POST.get(name, "").strip() for name in ("reason", "external_id", "number")}
         try:
-            review.answer(item, request.POST.get("choice", ""), by=request.user.get_username(), **said)
-        except review.NotAllowed as error:
+            answers.answer(item, request.POST.get("choice", ""), by=request.user.get_username(), **said)
+        except answers.NotAllowed as error:
             raise Problem(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
         except BadPayload as error:
             raise Problem(f"It is still not understood: {error}") from None

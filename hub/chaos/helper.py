@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.db.models import Count, Max
 from django.db.models.functions import Now
 
-from hub import review
+from hub import answers
 from hub.models import ReviewItem, Run, Step
 
 NAME = "otto"
@@ -22,7 +22,7 @@ def answer_questions(erp_books: Mapping[str, Any]) -> Counter[str]:
     by = User.objects.get(username=NAME).get_username()
     for item in ReviewItem.objects.filter(state="open").order_by("id"):
         if item.cause in ("quarantined", "misconfigured"):
-            review.answer(item, "retry", by=by, reason="the fire is out")
+            answers.answer(item, "retry", by=by, reason="the fire is out")
         elif item.cause == "unknown_outcome":
             _answer_unknown(item, erp_books, by)
         else:
@@ -36,9 +36,9 @@ def _answer_unknown(item: ReviewItem, books: Mapping[str, Any], by: str) -> None
     held: Iterable[Any] = (row for row in (*books["documents"], *books["payments"]) if row["key"] == step.key)
     there = next(iter(held), None)
     if there is None:
-        review.answer(item, "absent", by=by, reason="it is not in the books")
+        answers.answer(item, "absent", by=by, reason="it is not in the books")
     else:
-        review.answer(item, "found", by=by, external_id=str(there["id"]), number=str(there.get("number") or ""))
+        answers.answer(item, "found", by=by, external_id=str(there["id"]), number=str(there.get("number") or ""))
 
 
 def is_idle() -> bool:

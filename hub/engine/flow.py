@@ -2,6 +2,7 @@
 
 - `Local` changes our own tables, in one transaction.
 - `Read` asks a system something; its answer is applied in the transaction that settles it.
+- `Gate` waits until a condition of ours holds: an approval, the end of an undo window.
 - `Effect` writes to a system by our key and says how it is undone, or why it is kept.
 
 A step whose `request` returns None is not needed, and gets no row. Functions here do no I/O but the database, and may
@@ -83,7 +84,19 @@ class Effect:
     """A lane of its own, for a thing several runs share (a customer); the run's by default."""
 
 
-StepSpec = Local | Read | Effect
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Waits. `opens` answers True (go on), False (until `store.wake` is called), or the seconds after which to ask again.
+
+    `opens` locks the row it judges by, and whoever changes that row calls `wake` in the same transaction: so an
+    opening cannot fall between the judgement and the wait.
+    """
+
+    name: str
+    opens: Callable[[Run], bool | float]
+
+
+StepSpec = Local | Read | Gate | Effect
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from canonical.models import move, record_transition
 from connectors.models import Connection
 from hub import flows, review
 from hub.engine import crash, health, retry, store
-from hub.engine.flow import UNDO, Blocked, Effect, Flow, Keep, Local, Read, StepSpec, Undo
+from hub.engine.flow import UNDO, Blocked, Effect, Flow, Gate, Keep, Local, Read, StepSpec, Undo
 from hub.engine.perform import Outcome
 from hub.engine.store import Change, Claimed, Ledger, NewStep
 from hub.models import ReviewItem, Run, Step
@@ -117,6 +117,12 @@ class Settlement:
                 result=self.outcome.answer.model_dump(mode="json"),
             )  # fmt: skip
             return
+        if isinstance(self.spec, Gate):
+            opens = self.spec.opens(self.run)
+            if opens is not True:
+                self.outcome = replace(self.outcome, kind="blocked", code="gate", message="not yet")
+                self._change("waiting" if opens is False else "ready", wait=float(opens))
+                return
         before = _fingerprint_of(self.run)
         try:
             with transaction.atomic(savepoint=self.careful):
@@ -145,6 +151,8 @@ class Settlement:
 
     def _carry_out(self) -> Any:
         spec, run, answer = self.spec, self.run, self.outcome.answer
+        if isinstance(spec, Gate):
+            return None
         if isinstance(spec, Local):
             spec.apply(run)
             return None
@@ -310,6 +318,13 @@ def build(run: Run, flow: Flow, spec: StepSpec) -> NewStep | None:
     if isinstance(spec, Read):
         asked = spec.request(run)
         return None if asked is None else NewStep(run.pk, spec.name, run.lane, spec.on(run).pk, request=asked)
+    if isinstance(spec, Gate):
+        opens = spec.opens(run)
+        return (
+            None
+            if opens is True
+            else NewStep(run.pk, spec.name, run.lane, state="waiting" if opens is False else "ready", wait=opens)
+        )
     request = spec.request(run)
     if request is None:
         return None

@@ -238,6 +238,17 @@ def write(ledger: Ledger) -> None:
             )
 
 
+def wake(subject_kind: str, subject_id: str) -> None:
+    """What the gates of a subject's runs judge by has changed: let them judge again. Inside the transaction of the change."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """UPDATE hub_step s SET state = 'ready', due_at = now() FROM hub_run r
+               WHERE r.id = s.run_id AND r.subject_kind = %s AND r.subject_id = %s AND s.connection_id IS NULL
+                 AND s.waiting_on_id IS NULL AND s.state IN ('waiting', 'ready')""",
+            [subject_kind, subject_id],
+        )
+
+
 ATTEMPT_COLUMNS = "step_id, run_id, connection_id, number, outcome, worker, milliseconds, error_code, error, exchanges"
 
 SETTLE = """

@@ -24,7 +24,7 @@ from connectors.models import Connection
 from connectors.sdk.errors import Misconfigured
 from hub import flows
 from hub.engine import store
-from hub.engine.flow import UNDO, Effect, Local, Read, Undo
+from hub.engine.flow import UNDO, Effect, Gate, Local, Read, Undo
 from hub.engine.perform import Outcome, perform, prepare
 from hub.engine.settle import Settled, settle
 from hub.engine.store import Claimed
@@ -114,7 +114,7 @@ class Worker:
         try:
             flow = flows.get(step.run.flow, step.run.version)
             spec: Any = flow.step(step.name)
-            if isinstance(spec, Local):
+            if isinstance(spec, Local | Gate):
                 return Outcome("done")
             if step.result and step.result.get("answered_by"):
                 return Outcome("found", answer=Written.model_validate({k: step.result[k] for k in ANSWER_KEYS if k in step.result}))

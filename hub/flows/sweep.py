@@ -15,6 +15,7 @@ from django.utils import timezone
 from connectors.models import Connection, Cursor
 from connectors.sdk.contract import Connector, Page
 from connectors.sdk.http import Call
+from hub import inbox
 from hub.engine.flow import Flow, Read
 from hub.models import InboxEvent, Run
 from hub.models.work import OPEN_RUN
@@ -29,8 +30,6 @@ def begin(connection: Connection, stream: str, *, by: str, since: datetime | Non
 
     While the stream is being swept, asking again returns the run that is going on: sweeps do not queue up.
     """
-    from hub import inbox
-
     if stream not in connection.spec.pages:
         raise LookupError(f"{connection} has no stream {stream}; it has {', '.join(sorted(connection.spec.pages)) or 'none'}")
     if since is None and (going := _going_on(connection, stream)) is not None:
@@ -70,8 +69,6 @@ def ask(connector: Connector, client: Any, asked: dict[str, Any], call: Call) ->
 
 def feed(run: Run, page: Page) -> None:
     """Let in what was missed, say of the rest whether it had failed, and go on to the next page."""
-    from hub import inbox
-
     connection = run.connection
     assert connection is not None
     had = inbox.known(connection, [item.envelope.external_id for item in page.items])
@@ -105,7 +102,7 @@ KEPT = 1000
 
 def failed_runs() -> QuerySet[Run]:
     """Runs that do not go on by themselves: parked, or at a step that waits for a person or a mapping."""
-    return Run.objects.filter(Q(state="parked") | Q(steps__state="waiting")).distinct()
+    return Run.objects.filter(Q(state="parked") | Q(steps__state="waiting", steps__waiting_on__isnull=False)).distinct()
 
 
 def diagnosis(event: InboxEvent) -> str:

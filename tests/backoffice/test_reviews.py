@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 
 from connectors.models import Connection
-from hub import review, roles
+from hub import answers, roles
 from hub.models import ReviewItem, Run, Step
 from tests.backoffice import factories as make
 from tests.backoffice.conftest import Login
@@ -32,7 +32,7 @@ def test_a_page_says_what_is_asked_what_it_blocks_and_which_answers_there_are(lo
     page = login(roles.FINANCE).get(page_url(refused)).content.decode()
     assert "The period 2026-11 is closed" in page
     assert "250.00 EUR" in page
-    for words in review.ANSWERS["refused"].values():
+    for words in answers.ANSWERS["refused"].values():
         assert words in page
 
 

@@ -22,7 +22,7 @@ from canonical.models import LegalEntity, move
 from connectors.models import Connection
 from connectors.sdk.contract import Connector
 from connectors.sdk.errors import BadPayload
-from hub import inbox, review
+from hub import answers, inbox
 from hub.doors.ingest import MAX_BODY
 from hub.engine import crash
 from hub.models import InboxEvent, ReviewItem, Run, Step
@@ -143,7 +143,7 @@ def test_the_same_id_with_another_body_is_asked_about_and_not_dropped(client: Cl
     first, second = InboxEvent.objects.order_by("pk")
     assert (item.cause, item.event) == ("conflict", second)
     assert {item.detail["first_sha256"], item.detail["second_sha256"]} == {first.body_digest, second.body_digest}
-    review.answer(item, "process", by="ann", reason="the second one is right")
+    answers.answer(item, "process", by="ann", reason="the second one is right")
     assert list(Run.objects.order_by("pk").values_list("subject_id", flat=True)) == ["in_1", "in_2"]
 
 
@@ -363,10 +363,10 @@ def test_what_is_read_again_after_the_connector_learned_it_starts_its_run(client
         correlation = post(client, event()).json()["correlation_id"]
         item = ReviewItem.objects.get()
         with pytest.raises(BadPayload):
-            review.answer(item, "retry", by="ann", reason="perhaps")
+            answers.answer(item, "retry", by="ann", reason="perhaps")
     item.refresh_from_db()
     assert item.state == "open" and not Run.objects.exists()
-    review.answer(item, "retry", by="ann", reason="the connector was updated")
+    answers.answer(item, "retry", by="ann", reason="the connector was updated")
     run = Run.objects.get()
     assert (run.subject_id, str(run.correlation_id), run.started_by) == ("in_1", correlation, "ann")
 

@@ -14,7 +14,7 @@ from django.db.utils import InternalError
 from connectors import registry
 from connectors.models import Connection
 from connectors.sdk.contract import WriteSafety
-from hub import flows, inbox, review
+from hub import answers, flows, inbox, review
 from hub.engine import crash, pump, store
 from hub.engine.flow import Blocked, Effect, Flow, Keep, Local
 from hub.engine.worker import Worker
@@ -109,16 +109,16 @@ def test_a_refusal_waits_for_a_person_who_can_retry_or_close(story: Make, vendor
     run.refresh_from_db()
     item = ReviewItem.objects.get(state="open")
     assert (run.state, item.cause, item.detail["code"]) == ("parked", "refused", "period_closed")
-    with pytest.raises(review.NotAllowed):
-        review.answer(item, "close", by="ann")
-    review.answer(item, "retry", by="ann", reason="period reopened")
+    with pytest.raises(answers.NotAllowed):
+        answers.answer(item, "close", by="ann")
+    answers.answer(item, "retry", by="ann", reason="period reopened")
     work()
     run.refresh_from_db()
     item.refresh_from_db()
     assert (run.state, item.state, item.resolved_by) == ("done", "resolved", "ann")
     assert vendors["a"].documents == ["s1/a"]
-    with pytest.raises(review.NotAllowed):
-        review.answer(item, "retry", by="bob")
+    with pytest.raises(answers.NotAllowed):
+        answers.answer(item, "retry", by="bob")
 
 
 def test_a_person_may_end_a_run_or_have_it_undone(story: Make, vendors: Books) -> None:
@@ -128,7 +128,7 @@ def test_a_person_may_end_a_run_or_have_it_undone(story: Make, vendors: Books) -
     work()
     for run, choice in ((closed, "close"), (undone, "compensate")):
         item = ReviewItem.objects.get(state="open", blocks__run=run)
-        review.answer(item, choice, by="ann", reason="customer left")
+        answers.answer(item, choice, by="ann", reason="customer left")
     work()
     closed.refresh_from_db()
     undone.refresh_from_db()
@@ -143,10 +143,10 @@ def test_what_cannot_be_searched_is_decided_by_a_person(story: Make, vendors: Bo
     landed, lost = start(flow, "s1"), start(flow, "s2")
     work()
     assert ReviewItem.objects.filter(state="open", cause="unknown_outcome").count() == 2
-    with pytest.raises(review.NotAllowed):
-        review.answer(ReviewItem.objects.get(blocks__run=landed), "found", by="ann")
-    review.answer(ReviewItem.objects.get(blocks__run=landed), "found", by="ann", external_id="doc-s1/a")
-    review.answer(ReviewItem.objects.get(blocks__run=lost), "absent", by="ann", reason="not in their list")
+    with pytest.raises(answers.NotAllowed):
+        answers.answer(ReviewItem.objects.get(blocks__run=landed), "found", by="ann")
+    answers.answer(ReviewItem.objects.get(blocks__run=landed), "found", by="ann", external_id="doc-s1/a")
+    answers.answer(ReviewItem.objects.get(blocks__run=lost), "absent", by="ann", reason="not in their list")
     work()
     assert sorted(vendors["a"].documents) == ["s1/a", "s2/a"]
     assert set(Run.objects.values_list("state", flat=True)) == {"done"}
@@ -208,7 +208,7 @@ def test_bad_credentials_pause_the_connection_and_resuming_lets_everything_go_on
     assert Connection.objects.get(slug="a").state == "paused"
     item = ReviewItem.objects.get(state="open")
     assert item.cause == "misconfigured"
-    review.answer(item, "retry", by="ann", reason="new key")
+    answers.answer(item, "retry", by="ann", reason="new key")
     work()
     for run in (first, second):
         run.refresh_from_db()
@@ -251,7 +251,7 @@ def test_a_step_that_kills_its_worker_is_quarantined_and_only_its_lane_waits(sto
     assert (poison.state, behind.state, other.state) == ("parked", "open", "done")
     item = ReviewItem.objects.get(state="open")
     assert item.cause == "quarantined"
-    review.answer(item, "retry", by="ann")
+    answers.answer(item, "retry", by="ann")
     work()
     behind.refresh_from_db()
     assert behind.state == "done"
@@ -290,7 +290,7 @@ def test_a_block_waits_for_its_cause_and_healing_frees_exactly_those(vendors: Bo
     assert review.blocked_runs(salt).count() == 10
     assert {k: str(v) for k, v in review.money_blocked(salt).items()} == {"EUR": "105.0000"}
     known.add("salt")
-    assert review.heal(salt, by="mapping") == 10
+    assert answers.heal(salt, by="mapping") == 10
     work()
     assert Run.objects.filter(state="done").count() == 10 and Run.objects.filter(state="open").count() == 10
     flows.forget(flow)
@@ -411,8 +411,8 @@ def test_a_document_posted_but_not_as_asked_waits_and_may_be_accepted_or_taken_b
     finally:
         perform.differences = honest
     assert ReviewItem.objects.filter(state="open", cause="mismatch").count() == 2
-    review.answer(ReviewItem.objects.get(blocks__run=accepted), "accept", by="ann", reason="a cent of rounding")
-    review.answer(ReviewItem.objects.get(blocks__run=taken_back), "reverse", by="ann", reason="wrong amount")
+    answers.answer(ReviewItem.objects.get(blocks__run=accepted), "accept", by="ann", reason="a cent of rounding")
+    answers.answer(ReviewItem.objects.get(blocks__run=taken_back), "reverse", by="ann", reason="wrong amount")
     work()
     accepted.refresh_from_db()
     taken_back.refresh_from_db()
@@ -461,7 +461,7 @@ def test_a_quarantined_call_is_looked_for_before_it_is_made_again(story: Make, v
         elapse(600)
     item = ReviewItem.objects.get(state="open")
     assert (item.cause, vendors["a"].documents) == ("quarantined", ["s1/a"])
-    review.answer(item, "retry", by="ann")
+    answers.answer(item, "retry", by="ann")
     work()
     run.refresh_from_db()
     assert (run.state, vendors["a"].documents) == ("done", ["s1/a"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from canonical.models import ExternalRef, Invoice, Observation, Party
-from hub import inbox, review
+from hub import answers, inbox
 from hub.models import InboxEvent, ReviewItem, Run
 from tests.support.time import work
 from tests.support.world import World, amount, map_code
@@ -197,7 +197,7 @@ def test_an_invoice_a_person_gave_up_on_is_posted_when_billing_speaks_of_it_agai
     world.deliver()
     work()
     item = ReviewItem.objects.get(state="open", cause="refused")
-    review.answer(item, "close", by="ann", reason="the period is being closed")
+    answers.answer(item, "close", by="ann", reason="the period is being closed")
     assert world.documents() == [] and Invoice.objects.get().state == "mapped"
     world.billing.ask("POST", f"invoices/{invoice['id']}/pay")
     settle(world)
