@@ -14,8 +14,10 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from cryptography.fernet import Fernet
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from canonical.money import normal_currency
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,6 +43,8 @@ class Config(BaseSettings):
     state_dir: Path = ROOT / ".local"
     workers: int = Field(2, ge=1, le=64)
     lease_seconds: int = Field(45, ge=5, le=3600)
+    reporting_currency: Annotated[str, AfterValidator(normal_currency)] = "USD"
+    undo_minutes: int = Field(10, ge=0, le=1440)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] | None = None
 

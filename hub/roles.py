@@ -1,4 +1,4 @@
-"""Who may do what: five roles and one table. Installed as Django groups after every migration, idempotently.
+"""Who may do what: the roles and one table. Installed as Django groups after every migration, idempotently.
 
 Everybody on the staff sees everything (secrets are never shown to anyone). What differs is who may act. Actions
 that are not plain add, change or delete have permissions of their own, declared here. Approving needs a second person besides
@@ -11,11 +11,16 @@ from typing import Any
 
 from django.apps import AppConfig, apps
 
-FINANCE, OPERATOR, ENGINEER = "finance reviewer", "operator", "integration engineer"
+AGENT = "support agent"
+FINANCE, SENIOR, CONTROLLER = "finance reviewer", "senior finance reviewer", "controller"
+POLICY = "policy admin"
+OPERATOR, ENGINEER = "operator", "integration engineer"
 AUDITOR, ADMINISTRATOR = "auditor", "administrator"
-ROLES = (FINANCE, OPERATOR, ENGINEER, AUDITOR, ADMINISTRATOR)
+ROLES = (AGENT, FINANCE, SENIOR, CONTROLLER, POLICY, OPERATOR, ENGINEER, AUDITOR, ADMINISTRATOR)
+LADDER = (FINANCE, SENIOR, CONTROLLER)
+"""Roles that approve credits, lowest first; each may stand in for those before it."""
 
-OURS = ("canonical", "connectors", "hub", "reconciliation")
+OURS = ("canonical", "connectors", "hub", "audit", "credits", "reconciliation")
 VIEWED = (*OURS, "auth", "django_celery_beat")
 """Apps whose every object every role may view."""
 
@@ -25,6 +30,14 @@ ACTIONS = {
     "hub.replay_inboxevent": "Can replay events",
     "hub.approve_accountingrule": "Can approve accounting rules of others",
     "hub.approve_codemapping": "Can approve code mappings of others",
+    "credits.request_credit": "Can ask for credits, change and withdraw own ones",
+    "credits.decide_credit": "Can decide credits of others, as far as the own limits go",
+    "credits.approve_businesscalendar": "Can approve business calendars of others",
+    "credits.approve_slaterms": "Can approve SLA terms of others",
+    "credits.approve_creditpolicy": "Can approve credit policies of others",
+    "credits.approve_approvalrule": "Can approve approval rules of others",
+    "credits.approve_approverlimit": "Can approve approver limits of others",
+    "audit.export_auditentry": "Can export the audit trail",
     "connectors.operate_connection": "Can test, activate, pause and sweep connections",
     "connectors.revoke_connection": "Can revoke connections",
 }
@@ -36,19 +49,38 @@ SCHEDULES = tuple(
     for verb in ("add", "change", "delete")
 )
 
+DRAFTED = tuple(
+    f"credits.{verb}_{model}"
+    for model in ("businesscalendar", "slaterms", "creditpolicy", "creditrule", "approvalrule", "approverlimit")
+    for verb in ("add", "change", "delete")
+)
+"""What a policy admin writes, and another person approves."""
+
 MATRIX: dict[str, tuple[str, ...]] = {
     #                                 who, besides viewing
-    "hub.answer_reviewitem":          (FINANCE, OPERATOR, ENGINEER, ADMINISTRATOR),
+    "hub.answer_reviewitem":          (*LADDER, OPERATOR, ENGINEER, ADMINISTRATOR),
     "hub.answer_any_reviewitem":      (ADMINISTRATOR,),
     "hub.replay_inboxevent":          (OPERATOR, ENGINEER, ADMINISTRATOR),
-    "hub.add_accountingrule":         (FINANCE,),
-    "hub.change_accountingrule":      (FINANCE,),
-    "hub.delete_accountingrule":      (FINANCE,),
-    "hub.approve_accountingrule":     (FINANCE,),
-    "hub.add_codemapping":            (FINANCE, ENGINEER),
-    "hub.change_codemapping":         (FINANCE, ENGINEER),
-    "hub.delete_codemapping":         (FINANCE, ENGINEER),
-    "hub.approve_codemapping":        (FINANCE,),
+    "hub.add_accountingrule":         LADDER,
+    "hub.change_accountingrule":      LADDER,
+    "hub.delete_accountingrule":      LADDER,
+    "hub.approve_accountingrule":     LADDER,
+    "hub.add_codemapping":            (*LADDER, ENGINEER),
+    "hub.change_codemapping":         (*LADDER, ENGINEER),
+    "hub.delete_codemapping":         (*LADDER, ENGINEER),
+    "hub.approve_codemapping":        LADDER,
+    "credits.request_credit":         (AGENT, *LADDER),
+    "credits.decide_credit":          LADDER,
+    "credits.add_delegation":         LADDER,
+    "credits.change_delegation":      LADDER,
+    **dict.fromkeys(DRAFTED, (POLICY,)),
+    "credits.add_exchangerate":       (POLICY,),
+    "credits.approve_businesscalendar": (POLICY, CONTROLLER),
+    "credits.approve_slaterms":       (POLICY, CONTROLLER),
+    "credits.approve_creditpolicy":   (POLICY, CONTROLLER),
+    "credits.approve_approvalrule":   (POLICY, CONTROLLER),
+    "credits.approve_approverlimit":  (POLICY, CONTROLLER),
+    "audit.export_auditentry":        (AUDITOR, CONTROLLER),
     "connectors.operate_connection":  (OPERATOR, ENGINEER, ADMINISTRATOR),
     "connectors.add_connection":      (ENGINEER, ADMINISTRATOR),
     "connectors.change_connection":   (ENGINEER, ADMINISTRATOR),

@@ -6,32 +6,23 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from django.db import transaction
+from django.forms.models import model_to_dict
 from django.utils import timezone
 
 from canonical.models import move
 from hub import booking
+from hub.audit import chain as audit
 from hub.models import AccountingRule, CodeMapping
+from hub.models.rules import DatedRule
 
-Rule = TypeVar("Rule", AccountingRule, CodeMapping)
-
-SCOPE: dict[type[Any], tuple[str, ...]] = {
-    AccountingRule: ("legal_entity", "product", "product_family", "region"),
-    CodeMapping: ("what", "source", "source_code", "target"),
-}
-"""What identifies the subject of a rule: two versions of one rule share it."""
-
-SAYS: dict[type[Any], tuple[str, ...]] = {
-    AccountingRule: ("revenue_account", "deferred_account", "tax_code", "journal", "dimensions"),
-    CodeMapping: ("target_code",),
-}
-"""What a rule decides."""
+Rule = TypeVar("Rule", bound=DatedRule)
 
 
 class NotApproved(Exception):
     """The row cannot come into force like this; the message says why."""
 
 
-def why_not(row: AccountingRule | CodeMapping, user: Any) -> str:
+def why_not(row: DatedRule, user: Any) -> str:
     """Why this user may not approve this row, '' when nothing speaks against it (permission aside)."""
     if row.state != "draft":
         return f"It is {row.state} already."
@@ -40,7 +31,7 @@ def why_not(row: AccountingRule | CodeMapping, user: Any) -> str:
     return ""
 
 
-def approve(row: AccountingRule | CodeMapping, user: Any) -> int:
+def approve(row: DatedRule, user: Any) -> int:
     """Put a draft in force and end the version it replaces the day before. Returns how many waiting steps go on.
 
     Raises NotApproved.
@@ -55,7 +46,18 @@ def approve(row: AccountingRule | CodeMapping, user: Any) -> int:
             _retire(row.replaces, row, by)
         row.approved_by, row.approved_at = user, timezone.now()
         move(row, "approve", by=by, save=["approved_by", "approved_at"])
-        return booking.heal_with(row, by=by)
+        healed = booking.heal_with(row, by=by) if isinstance(row, AccountingRule | CodeMapping) else 0
+        audit.append(
+            f"{row._meta.model_name}.approved", actor=by, obj=row, policy=row.label, source="admin",
+            before=_said(row.replaces) if row.replaces else {}, after=_said(row),
+        )  # fmt: skip
+        return healed
+
+
+def _said(row: Any) -> dict[str, Any]:
+    """What a version says, its parts included, as text."""
+    own = {name: str(getattr(row, name)) for name in (*row.SCOPE, *row.SAYS, "valid_from", "valid_to")}
+    return own | {part: [model_to_dict(one, exclude=["id"]) for one in getattr(row, part).all()] for part in row.PARTS}
 
 
 def _retire(old: Any, new: Any, by: str) -> None:
@@ -80,12 +82,18 @@ def draft_new_version(row: Rule, user: Any) -> Rule:
             return following
         if row.state == "draft":
             raise NotApproved("It is a draft itself: change it.")
-        said = {name: getattr(row, name) for name in (*SCOPE[type(row)], *SAYS[type(row)])}
+        said = {name: getattr(row, name) for name in (*row.SCOPE, *row.SAYS)}
         today = timezone.now().date()
-        return type(row)._default_manager.create(
+        draft = type(row)._default_manager.create(
             **said,
             version=row.version + 1,
             replaces=row,
             valid_from=max(today, row.valid_from),
             drafted_by=user,
         )
+        for part in row.PARTS:
+            for one in getattr(row, part).all():
+                one.pk, one._state.adding = None, True
+                setattr(one, getattr(row, part).field.name, draft)
+                one.save()
+        return draft

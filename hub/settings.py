@@ -22,6 +22,8 @@ SECRET_KEY = CONFIG.secret_key.get_secret_value()
 DATA_KEYS = [key.get_secret_value() for key in CONFIG.data_keys]
 STATE_DIR = CONFIG.state_dir
 LEASE_SECONDS = CONFIG.lease_seconds
+REPORTING_CURRENCY = CONFIG.reporting_currency
+UNDO_MINUTES = CONFIG.undo_minutes
 WORKERS = CONFIG.workers
 
 ALLOWED_HOSTS = CONFIG.allowed_hosts
@@ -51,6 +53,8 @@ INSTALLED_APPS = [
     "canonical",
     "connectors",
     "hub",
+    "hub.audit",
+    "hub.credits",
     "reconciliation",
 ]
 

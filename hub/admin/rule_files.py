@@ -11,7 +11,6 @@ from import_export.widgets import DateWidget, ForeignKeyWidget, JSONWidget
 from canonical.models import ExternalRef, LegalEntity, Product
 from connectors.models import Connection
 from hub.models import AccountingRule, CodeMapping
-from hub.rulebook import SAYS, SCOPE
 
 MOST_ROWS = 5_000
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -108,7 +107,7 @@ class DraftResource(resources.ModelResource):  # type: ignore[misc]
 
     def skip_row(self, instance: Any, original: Any, row: Any, import_validation_errors: Any = None) -> bool:
         current = self._in_force(row)
-        if current is not None and all(getattr(current, name) == getattr(instance, name) for name in SAYS[self._meta.model]):
+        if current is not None and all(getattr(current, name) == getattr(instance, name) for name in self._meta.model.SAYS):
             return True
         return bool(super().skip_row(instance, original, row, import_validation_errors))
 
@@ -116,7 +115,7 @@ class DraftResource(resources.ModelResource):  # type: ignore[misc]
         return harmless(super().export_field(field, instance, **options))
 
     def _of_scope(self, row: Any) -> Any:
-        wanted = {name: self.fields[name].clean(row) for name in SCOPE[self._meta.model]}
+        wanted = {name: self.fields[name].clean(row) for name in self._meta.model.SCOPE}
         return self._meta.model.objects.filter(**{name: value or self._empty(name) for name, value in wanted.items()})
 
     def _empty(self, name: str) -> Any:

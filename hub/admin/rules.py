@@ -17,7 +17,6 @@ from hub import rulebook
 from hub.admin.rule_files import AccountingRuleResource, MappingResource
 from hub.admin_ui import Choices, EditAdmin, Problem, badge, button, link, url_of, when
 from hub.models import AccountingRule, CodeMapping
-from hub.rulebook import SAYS, SCOPE
 
 VALIDITY = ("valid_from", "valid_to")
 
@@ -27,7 +26,7 @@ class RuleForm(forms.ModelForm[Any]):
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        scope = {name: cleaned.get(name) for name in SCOPE[self._meta.model] if name in self.fields}
+        scope = {name: cleaned.get(name) for name in self._meta.model.SCOPE if name in self.fields}
         if self.errors or not scope or self.instance.replaces_id:
             return cleaned
         same = self._meta.model._default_manager.filter(**scope, state="active", replaced_by=None).first()
@@ -60,13 +59,13 @@ class RuleAdmin(ImportExportMixin, EditAdmin):  # type: ignore[misc]
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         return [
-            ("What it is for", {"fields": SCOPE[self.model]}),
-            ("What it says", {"fields": SAYS[self.model]}),
+            ("What it is for", {"fields": self.model.SCOPE}),
+            ("What it says", {"fields": self.model.SAYS}),
             ("In force", {"fields": VALIDITY}),
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return SCOPE[self.model] if obj is not None and obj.replaces_id else ()
+        return self.model.SCOPE if obj is not None and obj.replaces_id else ()
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         # Whoever wrote the words last is the maker, so that another person checks exactly these.
@@ -124,7 +123,7 @@ class RuleAdmin(ImportExportMixin, EditAdmin):  # type: ignore[misc]
 
 
 def _difference(old: Any, new: Any) -> list[tuple[str, Any, Any]]:
-    names = (*SAYS[type(new)], *VALIDITY)
+    names = (*type(new).SAYS, *VALIDITY)
     pairs = [(name.replace("_", " "), getattr(old, name), getattr(new, name)) for name in names]
     return [(name, before or "(none)", now or "(none)") for name, before, now in pairs if before != now]
 

@@ -23,6 +23,13 @@ class DatedRule(FSMModelMixin, models.Model):
     (a trigger refuses it), so that a posting made under version 3 can be explained for ever.
     """
 
+    SCOPE: ClassVar[tuple[str, ...]]
+    """What identifies the subject of a rule: its versions share it."""
+    SAYS: ClassVar[tuple[str, ...]]
+    """What it decides."""
+    PARTS: ClassVar[tuple[str, ...]] = ()
+    """Related names of rows that belong to it and are copied to a new version."""
+
     version = models.PositiveIntegerField(default=1, editable=False)
     replaces = models.OneToOneField("self", models.PROTECT, null=True, blank=True, editable=False, related_name="replaced_by")
     valid_from = models.DateField()
@@ -56,7 +63,8 @@ class DatedRule(FSMModelMixin, models.Model):
         """No longer in force for new postings."""
 
 
-def _maker_checker(model: str) -> list[models.BaseConstraint]:
+def maker_checker(model: str) -> list[models.BaseConstraint]:
+    """The constraints every kind of dated rule has."""
     return [
         models.CheckConstraint(
             condition=Q(approved_by__isnull=True) | ~Q(approved_by=F("drafted_by")),
@@ -76,6 +84,8 @@ class AccountingRule(DatedRule):
     """
 
     kind: ClassVar[str] = "accountingrule"
+    SCOPE: ClassVar[tuple[str, ...]] = ("legal_entity", "product", "product_family", "region")
+    SAYS: ClassVar[tuple[str, ...]] = ("revenue_account", "deferred_account", "tax_code", "journal", "dimensions")
     legal_entity = models.ForeignKey(LegalEntity, models.PROTECT, related_name="accounting_rules")
     product = models.ForeignKey(Product, models.PROTECT, null=True, blank=True)
     product_family = models.CharField(max_length=100, blank=True)
@@ -88,7 +98,7 @@ class AccountingRule(DatedRule):
     history = HistoricalRecords()
 
     class Meta:
-        constraints = _maker_checker("accounting_rule")
+        constraints = maker_checker("accounting_rule")
         indexes: ClassVar = [models.Index(fields=["legal_entity", "state"], name="rules_of_an_entity")]
 
     def __str__(self) -> str:
@@ -97,24 +107,27 @@ class AccountingRule(DatedRule):
 
 
 class CodeMapping(DatedRule):
-    """One code of a billing system ↔ one code of an ERP: products, taxes, payment terms."""
+    """One code of a system ↔ one code of another: products, taxes, payment terms, and customers of support."""
 
     kind: ClassVar[str] = "codemapping"
+    SCOPE: ClassVar[tuple[str, ...]] = ("what", "source", "source_code", "target")
+    SAYS: ClassVar[tuple[str, ...]] = ("target_code",)
 
     class What(models.TextChoices):
         PRODUCT = "product"
         TAX = "tax"
         PAYMENT_TERM = "payment_term", "payment term"
+        CUSTOMER = "customer", "customer of a support platform"
 
     what = models.CharField(max_length=20, choices=What.choices)
     source = models.ForeignKey(Connection, models.PROTECT, related_name="+", help_text="the system whose code is translated")
     source_code = models.CharField(max_length=255)
-    target = models.ForeignKey(Connection, models.PROTECT, related_name="+", help_text="the ERP")
+    target = models.ForeignKey(Connection, models.PROTECT, related_name="+", help_text="the system that knows the other code")
     target_code = models.CharField(max_length=255)
     history = HistoricalRecords()
 
     class Meta:
-        constraints = _maker_checker("code_mapping")
+        constraints = maker_checker("code_mapping")
         indexes: ClassVar = [models.Index(fields=["source", "what", "source_code", "target"], name="mappings_by_source_code")]
 
     def __str__(self) -> str:

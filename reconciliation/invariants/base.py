@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from django.apps import apps
 from django.db import models
 
-APPS = ("canonical", "connectors", "hub", "reconciliation")
+APPS = ("canonical", "connectors", "hub", "audit", "credits", "reconciliation")
 
 
 @dataclass(frozen=True, slots=True)

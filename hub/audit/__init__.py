@@ -1,0 +1,1 @@
+"""The audit trail: one chained, insert-only entry for every decision, change of a rule, override and replay."""
