@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from canonical.models import move, record_transition
 from hub import flows, inbox
+from hub.audit import chain as audit
 from hub.engine.flow import Effect, Undo
 from hub.engine.settle import begin_undo
 from hub.models import ReviewItem, Step
@@ -78,6 +79,11 @@ def answer(item: ReviewItem, choice: str, *, by: str, reason: str = "", external
             _HANDLERS[choice](step, by, reason, external_id.strip(), number.strip())
         _answer_without_step(item, choice, by, reason)
         _resolve(item, choice, by, reason)
+        audit.append(
+            "reviewitem.answered", actor=by, obj=item, role=item.group, note=reason,
+            before={"cause": item.cause, "steps": [step.pk for step in steps]},
+            after={"answer": choice, "external_id": external_id, "number": number},
+        )  # fmt: skip
 
 
 def heal(item: ReviewItem, *, by: str) -> int:

@@ -45,6 +45,7 @@ class Config(BaseSettings):
     lease_seconds: int = Field(45, ge=5, le=3600)
     reporting_currency: Annotated[str, AfterValidator(normal_currency)] = "USD"
     undo_minutes: int = Field(10, ge=0, le=1440)
+    audit_anchors: Path | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] | None = None
 

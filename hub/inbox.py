@@ -21,6 +21,7 @@ from connectors.models import Connection
 from connectors.sdk.contract import Envelope
 from connectors.sdk.errors import BadPayload
 from hub import flows, review
+from hub.audit import chain as audit
 from hub.engine import crash, prepared, settle, store
 from hub.engine.flow import Flow, Read
 from hub.models import InboxEvent, Run
@@ -246,13 +247,18 @@ def reprocess(event: InboxEvent, *, by: str) -> list[Run]:
 def _start_again(event: InboxEvent, name: str, subject_kind: str, subject_id: str, by: str) -> list[Run]:
     """A new run for each flow that listens to `name`, pointing at the last one it repeats."""
     with transaction.atomic():
-        return [
+        again = [
             start(
                 flow, connection=event.connection, subject_kind=subject_kind, subject_id=subject_id, by=by, event=event,
                 replay_of=event.runs.filter(flow=flow.name).order_by("-id").first(), correlation_id=event.correlation_id,
             )
             for flow in flows.listening(name)
         ]  # fmt: skip
+        audit.append(
+            "inboxevent.replayed", actor=by, obj=event, correlation_id=event.correlation_id,
+            after={"runs": [run.pk for run in again], "flows": [run.flow for run in again]},
+        )  # fmt: skip
+        return again
 
 
 def known(connection: Connection, external_ids: list[str]) -> dict[str, tuple[int, datetime]]:

@@ -11,12 +11,18 @@ from collections.abc import Sequence
 
 from django.db import connection
 
-from reconciliation.invariants import facts, identity, money, work
+from reconciliation.invariants import audit, facts, identity, money, work
 from reconciliation.invariants.base import Finding, Invariant
 
 __all__ = ["INVARIANTS", "Finding", "Invariant", "check"]
 
-INVARIANTS: tuple[Invariant, ...] = (*work.INVARIANTS, *identity.INVARIANTS, *money.INVARIANTS, *facts.INVARIANTS)
+INVARIANTS: tuple[Invariant, ...] = (
+    *work.INVARIANTS,
+    *identity.INVARIANTS,
+    *money.INVARIANTS,
+    *facts.INVARIANTS,
+    *audit.INVARIANTS,
+)
 
 SHOWN = 20
 """Violations of one invariant that are named; all are counted."""
