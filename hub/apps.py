@@ -6,12 +6,15 @@ class HubConfig(AppConfig):
     verbose_name = "Work"
 
     def ready(self) -> None:
-        from django.db.models.signals import post_migrate, post_save
+        from django.contrib.auth.models import User
+        from django.db.models.signals import m2m_changed, post_migrate, post_save
 
         from hub import roles, schedule
         from hub.flows import observe, order_to_cash, register, sweep
+        from hub.people import conflicts
 
         register(order_to_cash.FLOW, observe.FLOW, sweep.FLOW)
         post_migrate.connect(roles.install)
+        m2m_changed.connect(conflicts.guard, sender=User.groups.through)
         post_migrate.connect(schedule.install)
         post_save.connect(schedule.follow, sender="connectors.Connection")

@@ -46,6 +46,7 @@ class Config(BaseSettings):
     reporting_currency: Annotated[str, AfterValidator(normal_currency)] = "USD"
     undo_minutes: int = Field(10, ge=0, le=1440)
     audit_anchors: Path | None = None
+    require_mfa: bool = False
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] | None = None
 

@@ -7,5 +7,6 @@ from django.views.generic import RedirectView
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("", include("hub.doors.urls")),
+    path("accounts/", include("hub.people.urls")),
     path("admin/", admin.site.urls),
 ]

@@ -45,6 +45,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Legal entities", "canonical.legalentity", "domain"),
             ("Users", "auth.user", "person"),
             ("Roles", "auth.group", "badge"),
+            ("Audit trail", "audit.auditentry", "history_edu"),
         ),
     ),
 )

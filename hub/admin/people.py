@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django_celery_beat.admin import PeriodicTaskForm, TaskSelectWidget
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
@@ -15,17 +16,28 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from hub.admin_ui import Admin, ReadOnlyAdmin, when
+from hub.people.conflicts import conflicts
 
 for replaced in (User, Group, PeriodicTask, IntervalSchedule, CrontabSchedule, ClockedSchedule, SolarSchedule):
     if admin.site.is_registered(replaced):
         admin.site.unregister(replaced)
 
 
+class PersonForm(UserChangeForm):  # type: ignore[misc]
+    """A person; roles that clash are refused before anything is saved."""
+
+    def clean_groups(self) -> Any:
+        groups = self.cleaned_data["groups"]
+        if trouble := conflicts([group.name for group in groups]):
+            raise ValidationError(trouble)
+        return groups
+
+
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin, Admin):  # type: ignore[type-arg]
     """A person. What they may do is the sum of their roles."""
 
-    form = UserChangeForm
+    form = PersonForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
     ordering = ("username",)

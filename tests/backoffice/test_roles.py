@@ -28,8 +28,8 @@ def test_a_role_has_what_the_matrix_grants_and_may_look_at_everything(role: str)
     assert {f"{m._meta.app_label}.view_{m._meta.model_name}" for m in (s.model for s in admins())} <= has
 
 
-def test_the_auditor_is_granted_nothing_but_looking() -> None:
-    assert roles.granted(roles.AUDITOR) == set()
+def test_the_auditor_is_granted_nothing_but_looking_and_taking_the_trail_along() -> None:
+    assert roles.granted(roles.AUDITOR) == {"audit.export_auditentry"}
 
 
 def test_every_permission_of_the_matrix_and_of_every_button_exists() -> None:

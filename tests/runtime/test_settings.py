@@ -46,7 +46,7 @@ def test_production_starts_no_services_of_its_own(tmp_path: Path) -> None:
 
 
 def test_the_browser_is_told_what_it_may_do(client: Client, db: None) -> None:
-    answer = client.get("/admin/login/")
+    answer = client.get("/accounts/login/")
     policy = {rule.split()[0]: rule.split()[1:] for rule in answer.headers["Content-Security-Policy"].split("; ")}
     assert policy["default-src"] == ["'self'"]
     assert "'unsafe-inline'" not in policy["script-src"]
@@ -59,7 +59,7 @@ def test_the_browser_is_told_what_it_may_do(client: Client, db: None) -> None:
 
 @pytest.mark.parametrize(("given", "kept"), [("abc-123", True), ("a" * 65, False), ("x\ty", False), ("", False)])
 def test_a_harmless_request_id_is_taken_over(given: str, kept: bool, client: Client, db: None) -> None:
-    answer = client.get("/admin/login/", headers={"X-Request-ID": given})
+    answer = client.get("/accounts/login/", headers={"X-Request-ID": given})
     assert (answer.headers["X-Request-ID"] == given) is kept
     assert answer.headers["X-Request-ID"]
 

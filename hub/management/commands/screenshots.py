@@ -77,8 +77,8 @@ class Command(BaseCommand):
             self.stderr.write(f"the browser said: {problem}")
 
     def _log_in(self, page: Any, base: str, username: str, password: str) -> None:
-        page.goto(f"{base.rstrip('/')}/admin/login/?next=/admin/")
-        page.fill("input[name=username]", username)
+        page.goto(f"{base.rstrip('/')}/accounts/login/?next=/admin/")
+        page.fill("input[name=login]", username)
         page.fill("input[name=password]", password)
         page.press("input[name=password]", "Enter")
         page.wait_for_load_state("networkidle")
