@@ -323,7 +323,7 @@ def build(run: Run, flow: Flow, spec: StepSpec) -> NewStep | None:
         return (
             None
             if opens is True
-            else NewStep(run.pk, spec.name, run.lane, state="waiting" if opens is False else "ready", wait=opens)
+            else NewStep(run.pk, spec.name, run.lane, state="waiting" if opens is False else "ready", wait=float(opens))
         )
     request = spec.request(run)
     if request is None:
