@@ -69,6 +69,8 @@ class PostingLine(Frozen):
     dimensions: dict[str, str] = Field(default_factory=dict)
     rule: Text = ""
     """Id and version of the accounting rule that decided this line."""
+    credits: Text = ""
+    """Of a credit: billing's id of the invoice line it takes from."""
 
 
 class PostDocument(Request):
@@ -204,7 +206,7 @@ class WriteCase(Request):
     values: dict[str, str] = Field(default_factory=dict)
     """Fields: `credit_state`, `credit_number`, `credit_amount`, `credit_currency`; a connector maps them to its own."""
     tags: tuple[Text, ...] = ()
-    """Tags to have; other tags that begin with `tieout_` are taken off."""
+    """Tags to have; other tags that begin with `tieout_` are taken off, `tieout_credit_request` of the agents apart."""
 
 
 class PostNote(Request):

@@ -10,7 +10,7 @@ from django.apps import AppConfig
 
 from connectors.models import Connection
 
-FREQUENT = ("events",)
+FREQUENT = ("events", "cases")
 """Streams that tell what changed: swept every five minutes. The others list everything there is, and run at night."""
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 from connectors.sdk.contract import Delivery
@@ -23,32 +24,52 @@ TOLERANCE_FUTURE = 60
 MAX_HEADER = 4096
 """Characters of a signature or timestamp header; Stripe's own with three secrets has 240."""
 MAX_SIGNATURES = 8
+_ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z")
+
+
+@dataclass(frozen=True, slots=True)
+class StampedScheme:
+    """`<header>: t=<unix>,v1=<hex>[,v1=<hex>…]`: HMAC-SHA256 over `<t>.<body>`, as Stripe signs.
+
+    See https://docs.stripe.com/webhooks/signature. Schemes other than v1 are ignored, as Stripe asks.
+    """
+
+    header: str
+
+    def verify(self, delivery: Delivery, secrets: Sequence[str], now: datetime) -> int:
+        """Index of the secret that signed the delivery.
+
+        Raises BadSignature with code `no_secret`, `missing`, `malformed`, `stale`, `future` or `mismatch`.
+        """
+        keys = _keys(secrets)
+        stamps, signatures = [], []
+        for part in _header(delivery, self.header.lower()).split(","):
+            name, _, value = part.strip().partition("=")
+            if name == "t":
+                stamps.append(value)
+            elif name == "v1":
+                signatures.append(value)
+        if len(stamps) != 1 or not 0 < len(signatures) <= MAX_SIGNATURES:
+            raise BadSignature("malformed")
+        _fresh(stamps[0], now)
+        return _matching(keys, stamps[0].encode() + b"." + delivery.body, signatures)
+
+    def sign(self, body: bytes, secret: str, at: int) -> dict[str, str]:
+        """The header for a body sent at a Unix time."""
+        return {self.header: f"t={at},v1={_digest(secret.encode(), str(at).encode() + b'.' + body)}"}
+
+
+STRIPE = StampedScheme("Stripe-Signature")
 
 
 def verify_stripe(delivery: Delivery, secrets: Sequence[str], now: datetime) -> int:
-    """`Stripe-Signature: t=<unix>,v1=<hex>[,v1=<hex>…]` over `<t>.<body>` (https://docs.stripe.com/webhooks/signature).
-
-    Returns the index of the matching secret. Raises BadSignature with code `no_secret`, `missing`, `malformed`,
-    `stale`, `future` or `mismatch`. Schemes other than v1 are ignored, as Stripe asks.
-    """
-    keys = _keys(secrets)
-    header = _header(delivery, "stripe-signature")
-    stamps, signatures = [], []
-    for part in header.split(","):
-        name, _, value = part.strip().partition("=")
-        if name == "t":
-            stamps.append(value)
-        elif name == "v1":
-            signatures.append(value)
-    if len(stamps) != 1 or not 0 < len(signatures) <= MAX_SIGNATURES:
-        raise BadSignature("malformed")
-    _fresh(stamps[0], now)
-    return _matching(keys, stamps[0].encode() + b"." + delivery.body, signatures)
+    """`StampedScheme.verify` for the header `Stripe-Signature`."""
+    return STRIPE.verify(delivery, secrets, now)
 
 
 def sign_stripe(body: bytes, secret: str, at: int) -> str:
     """The `Stripe-Signature` header for a body sent at a Unix time."""
-    return f"t={at},v1={_digest(secret.encode(), str(at).encode() + b'.' + body)}"
+    return STRIPE.sign(body, secret, at)[STRIPE.header]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +85,24 @@ class HmacScheme:
     prefix: str = ""
     """What stands before the signature in the header, such as `sha256=`."""
     encoding: Literal["hex", "base64"] = "hex"
+    clock: Literal["unix", "iso"] = "unix"
+    """How the timestamp is written: Unix seconds, or ISO 8601 in UTC with a Z."""
 
     def verify(self, delivery: Delivery, secrets: Sequence[str], now: datetime) -> int:
-        """Index of the secret that signed the delivery. Raises BadSignature like `verify_stripe`."""
+        """Index of the secret that signed the delivery. Raises BadSignature like `StampedScheme.verify`."""
         keys = _keys(secrets)
         given = _header(delivery, self.header.lower())
         if not given.startswith(self.prefix):
             raise BadSignature("malformed")
         stamp = _header(delivery, self.timestamp_header.lower()).strip() if self.timestamp_header else ""
         if self.timestamp_header:
-            _fresh(stamp, now)
+            _fresh(_unix(stamp) if self.clock == "iso" else stamp, now)
         return _matching(keys, self._signed(stamp, delivery.body), [given.removeprefix(self.prefix).strip()], self.encoding)
 
     def sign(self, body: bytes, secret: str, at: int) -> dict[str, str]:
         """The headers for a body sent at a Unix time."""
-        stamp = str(at) if self.timestamp_header else ""
+        written = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if self.clock == "iso" else str(at)
+        stamp = written if self.timestamp_header else ""
         signature = self.prefix + _digest(secret.encode(), self._signed(stamp, body), self.encoding)
         return {self.header: signature} | ({self.timestamp_header: stamp} if stamp else {})
 
@@ -110,6 +134,16 @@ def _fresh(stamp: str, now: datetime) -> None:
         raise BadSignature("stale")
     if age < -TOLERANCE_FUTURE:
         raise BadSignature("future")
+
+
+def _unix(stamp: str) -> str:
+    """ISO 8601 in UTC → Unix seconds; '' when it is anything else."""
+    if not _ISO.fullmatch(stamp):
+        return ""
+    try:
+        return str(max(0, int(datetime.fromisoformat(f"{stamp[:19]}+00:00").timestamp())))
+    except ValueError:
+        return ""
 
 
 def _digest(key: bytes, signed: bytes, encoding: str = "hex") -> str:

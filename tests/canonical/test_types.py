@@ -15,6 +15,7 @@ from canonical import types
 from canonical.commands import PostingLine, PostInvoice
 from canonical.events import EVENTS
 from canonical.management.commands.publish_schemas import schemas, written
+from connectors import registry
 from connectors.registry import CONNECTORS
 from hub import flows
 from tests.canonical import said
@@ -102,7 +103,7 @@ QUIET = {
 
 
 def declared() -> set[str]:
-    return {name for slug in ("stripe", "tryton") for name in CONNECTORS[slug].events.values()}
+    return {name for slug in registry.VENDORS for name in CONNECTORS[slug].events.values()}
 
 
 def test_connectors_and_workflows_speak_of_the_events_in_our_vocabulary() -> None:
