@@ -16,7 +16,7 @@ PRODUCTION := env TIEOUT_ENV=production TIEOUT_ALLOWED_HOSTS=tieout.invalid TIEO
 	TIEOUT_SECRET_KEY="$$(head -c 48 /dev/urandom | base64 | tr -d '\n')" \
 	TIEOUT_DATA_KEYS="$$(head -c 32 /dev/urandom | base64 | tr '+/' '-_')"
 
-.PHONY: help setup demo run test check fmt bench chaos fuzz browser lock clean
+.PHONY: help setup demo run test check fmt bench chaos fuzz browser rt lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1|/' | column -t -s'|'
@@ -67,6 +67,9 @@ fuzz: setup $(VENV)/.fuzz  ## hostile deliveries made by a coverage-guided fuzze
 
 browser: setup $(VENV)/.browser  ## the back office in a real Chromium (Debian: chromium-headless-shell)
 	@$(PY) -m pytest -m browser $(ARGS)
+
+rt: setup  ## the support workflow on a real Request Tracker 5 (Debian: request-tracker5 rt5-standalone rt5-db-sqlite)
+	@$(PY) -m pytest -m rt $(ARGS)
 
 $(VENV)/.fuzz: requirements/fuzz.txt
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 
-_RUN = re.compile(r"(?<![\w])\d(?:[ -]?\d){12,18}(?![\w])")
-_RAW = re.compile(rb"(?<![\w])\d(?:[ -]?\d){12,18}(?![\w])")
+_RUN = re.compile(r"(?<!\w)\d+(?:[ -]\d+)*(?!\w)", re.ASCII)
+_RAW = re.compile(rb"(?<!\w)\d+(?:[ -]\d+)*(?!\w)")
+_GROUP = re.compile(r"\d+")
+SHORTEST, LONGEST = 13, 19
 
 
 def passes_luhn(digits: str) -> bool:
@@ -32,15 +34,28 @@ def mask_bytes(raw: bytes) -> bytes:
 
 
 def _masked(run: str) -> str:
-    digits = [character for character in run if character.isdigit()]
-    if not passes_luhn("".join(digits)):
-        return run
-    keep = len(digits) - 4
-    masked, seen = [], 0
-    for character in run:
-        if character.isdigit():
-            seen += 1
-            masked.append("*" if seen <= keep else character)
-        else:
-            masked.append(character)
-    return "".join(masked)
+    """A run may be several numbers in a row: what is looked at begins and ends where a group of digits does."""
+    groups = [found.span() for found in _GROUP.finditer(run)]
+    characters, first = list(run), 0
+    while first < len(groups):
+        last = _card_from(run, groups, first)
+        if last is None:
+            first += 1
+            continue
+        places = [place for place in range(groups[first][0], groups[last][1]) if run[place].isdigit()]
+        for place in places[:-4]:
+            characters[place] = "*"
+        first = last + 1
+    return "".join(characters)
+
+
+def _card_from(run: str, groups: list[tuple[int, int]], first: int) -> int | None:
+    """The last group of the longest card number that begins with group `first`, or None."""
+    digits, found = "", None
+    for last in range(first, len(groups)):
+        digits += run[slice(*groups[last])]
+        if len(digits) > LONGEST:
+            break
+        if len(digits) >= SHORTEST and passes_luhn(digits):
+            found = last
+    return found

@@ -9,6 +9,7 @@ from connectors.sdk.contract import Connector, WriteSafety
 VENDORS = (
     "stripe",
     "tryton",
+    "request_tracker",
     "zendesk",
 )
 """One line a vendor: its package under connectors/vendors."""
