@@ -7,9 +7,10 @@ from importlib import import_module
 from connectors.sdk.contract import Connector, WriteSafety
 
 VENDORS = (
+    "request_tracker",
+    "roundup",
     "stripe",
     "tryton",
-    "request_tracker",
     "zendesk",
 )
 """One line a vendor: its package under connectors/vendors."""

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from hub.demo.peers import PeerUnavailable
+from hub.demo.peers.request_tracker import PACKAGES, RequestTrackerInfo, RequestTrackerPeer
+from hub.demo.peers.roundup import RoundupPeer
 from hub.demo.peers.tryton import TrytonInfo, TrytonPeer
+from tests.connectors.sink import Sink
 
 STATE = Path(__file__).resolve().parents[2] / ".local"
 
@@ -23,4 +26,33 @@ def tryton_peer() -> Iterator[TrytonInfo]:
     except PeerUnavailable as reason:
         pytest.skip(str(reason))
     yield info
+    peer.stop()
+
+
+@pytest.fixture(scope="session")
+def rt_webhooks() -> Iterator[Sink]:
+    """Takes the webhooks of `rt_peer`. To pass them on to a hub, send their body and headers as they came."""
+    with Sink() as sink:
+        yield sink
+
+
+@pytest.fixture(scope="session")
+def rt_peer(rt_webhooks: Sink) -> Iterator[RequestTrackerInfo]:
+    """A real, empty Request Tracker whose webhooks go to `rt_webhooks`. Skips, saying why, where it is not installed."""
+    peer = RequestTrackerPeer(STATE, webhook_url=rt_webhooks.url, webhook_secret="whsec_not_a_real_secret", log=print)
+    if not peer.installable():
+        pytest.skip(f"Request Tracker is not installed: {' '.join(PACKAGES)}")
+    yield peer.start()
+    peer.stop()
+
+
+@pytest.fixture(scope="session")
+def roundup_peer() -> Iterator[RoundupPeer]:
+    """A real, empty Roundup that tells nobody anything until `deliver_to`. Skips, saying why, where it cannot be installed."""
+    peer = RoundupPeer(STATE, log=print)
+    try:
+        peer.start()
+    except PeerUnavailable as reason:
+        pytest.skip(str(reason))
+    yield peer
     peer.stop()
