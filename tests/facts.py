@@ -9,7 +9,7 @@ from django.db import connection
 
 GUARDED = """
     SELECT DISTINCT tgrelid::regclass::text FROM pg_trigger
-    WHERE tgname IN ('facts_are_never_truncated', 'approved_rules_keep_what_they_say', 'credits_are_never_deleted',
+    WHERE tgname IN ('facts_are_never_truncated', 'approved_rules_keep_what_they_say', 'credits_are_never_deleted', 'signed_closes_stay',
                      'approved_policies_keep_their_rules')
 """
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from canonical.commands import Written
+from canonical.readings import Reading, Total, Window
 from canonical.types import CanonicalObject
 from connectors.sdk.http import Call, Http
 
@@ -60,6 +61,14 @@ class Page:
     """One page of a sweep. `cursor` resumes after it; None when there is no more."""
 
     items: Sequence[SourceEvent]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Extract:
+    """One page of readings. `cursor` resumes after it; None when there is no more."""
+
+    readings: Sequence[Reading]
     cursor: str | None
 
 
@@ -146,6 +155,11 @@ class Connector:
     """Canonical kind → read one object as it is now: itself first, then the objects it names. Refused('not_found')."""
     pages: Mapping[str, Callable[[Client, datetime, str | None, Call], Page]] = field(default_factory=dict)
     """Stream → one page of everything changed since an instant, terminal states included, oldest first if it can."""
+    extracts: Mapping[str, Callable[[Client, Window, str | None, Call], Extract]] = field(default_factory=dict)
+    """Reading kind → one page of everything in a window, for reconciliation: in bulk, terminal states included."""
+    totals: Mapping[str, Callable[[Client, Window, Call], Sequence[Total]]] = field(default_factory=dict)
+    """Reading kind → count and sum per currency by another way than paging through `extracts`: the source's own count
+    where it has one, else a second listing of ids and amounts. What proves that no page was lost."""
     commands: Mapping[str, Command] = field(default_factory=dict)
     periods: Callable[[Client, Call], Sequence[Period]] | None = None
     quiet: timedelta = timedelta(seconds=90)
