@@ -24,7 +24,7 @@ class Reading(Frozen):
     | kind | total | status |
     |---|---|---|
     | invoice | what it demands, tax included | draft, open, paid, void, uncollectible |
-    | credit_memo | what it takes back, tax included; also a credit of the customer's balance (`extra.form` = balance) | issued, void |
+    | credit_memo | what it takes back, tax included; also credit of a customer's balance (`extra.form` = balance) | issued, void |
     | payment | what was received (status refunded: given back) | pending, succeeded, failed, refunded |
     | subscription | what one month of it is worth (`net`; total is the same) | pending, active, past_due, paused, cancelled |
     | recognition | revenue recognised so far of one invoice line (`net` is the line's amount) | running, done |

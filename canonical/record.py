@@ -1,24 +1,27 @@
 """Record what a system said: an observation, and the business objects it describes, newest version wins.
 
 Objects of one answer are recorded in dependency order. An answer older than what we hold is kept as an observation
-and changes nothing else.
+and changes nothing else. Customers are billing's to describe: what a support platform says about one is observed, and
+leads to the customer we have (`canonical.matching`), but neither makes nor changes one.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.db import connection
 
-from canonical import models, types, xref
+from canonical import matching, models, types, xref
 
 FIRST_SIGHT_LOCK = 0x71E1
 
-ORDER = ["party", "product", "price", "contract", "subscription", "invoice", "credit_memo", "payment"]
+ORDER = [
+    "party", "product", "price", "contract", "subscription", "invoice", "credit_memo", "payment", "entitlement", "support_case",
+]  # fmt: skip
 REFERRING = ("invoice", "payment")
 """Kinds that may name what we are told about only later: they are looked at again when they say the same again."""
 
@@ -53,19 +56,40 @@ def observe(connection_id: int, said: types.CanonicalObject) -> bool:
 
 
 class Recorder:
-    """Records answers of one connection; `entity` is the legal entity of documents that name none."""
+    """Records answers of one connection; `entity` is the legal entity of documents that name none.
 
-    def __init__(self, connection_id: int, entity: models.LegalEntity | None, provenance: str) -> None:
-        self.connection_id, self.entity, self.provenance = connection_id, entity, provenance
+    `identify` makes it one whose customers another system describes: it answers our id of a customer, or raises.
+    """
+
+    def __init__(
+        self, connection_id: int, entity: models.LegalEntity | None, provenance: str,
+        identify: Callable[[types.Party], int] | None = None,
+    ) -> None:  # fmt: skip
+        self.connection_id, self.entity, self.provenance, self.identify = connection_id, entity, provenance, identify
 
     def record(self, objects: Sequence[types.CanonicalObject]) -> dict[tuple[str, str], int]:
-        """Record an answer; returns (kind, external id) → our id. Raises NotRecorded."""
+        """Record an answer; returns (kind, external id) → our id. Raises NotRecorded, and what `identify` raises."""
         ids: dict[tuple[str, str], int] = {}
         known = [said for said in objects if said.kind in ORDER]
         # By id within a kind, so that two answers that share objects lock them in the same order.
         for said in sorted(known, key=lambda said: (ORDER.index(said.kind), said.external_id)):
-            ids[said.kind, said.external_id] = self._one(said)
+            if isinstance(said, types.Party) and self.identify is not None:
+                ids[said.kind, said.external_id] = self._customer(said, self.identify)
+                observe(self.connection_id, said)
+            else:
+                ids[said.kind, said.external_id] = self._one(said)
         return ids
+
+    def _customer(self, said: types.Party, identify: Callable[[types.Party], int]) -> int:
+        """Our id of a customer whom another system describes, linked from now on."""
+        pk = xref.find(self.connection_id, said.kind, said.external_id)
+        if pk is None:
+            self._first_sight()
+            pk = xref.find(self.connection_id, said.kind, said.external_id)
+        if pk is None:
+            pk = identify(said)
+            matching.link(self.connection_id, said.external_id, pk, provenance=self.provenance)
+        return pk
 
     def _one(self, said: types.CanonicalObject) -> int:
         model: type[models.base.BusinessObject] = getattr(models, type(said).__name__)
@@ -155,6 +179,23 @@ class Recorder:
             "currency": said.currency, "amount": said.amount, "status": said.status, "received_at": said.received_at,
         }  # fmt: skip
 
+    def _entitlement(self, said: types.Entitlement) -> dict[str, Any]:
+        return {
+            "party_id": self._party_id(said.party), "feature": said.feature, "plan": said.plan, "source": said.source,
+            "active": said.active, "valid_from": said.valid_from, "valid_to": said.valid_to,
+        }  # fmt: skip
+
+    def _support_case(self, said: types.SupportCase) -> dict[str, Any]:
+        if said.deleted and xref.find(self.connection_id, said.kind, said.external_id):
+            return {"deleted_at_source": True}  # what was decided about it stands, and so does what it was about
+        return {
+            "party_id": self._party_id(said.party) if said.party else None, "subject": said.subject,
+            "description": said.description, "severity": said.severity[:40], "status": said.status, "opened_at": said.opened_at,
+            "first_reply_at": said.first_reply_at, "resolved_at": said.resolved_at, "incident": said.incident[:200],
+            "plan": said.plan[:200], "subscription": said.subscription[:255], "tags": list(said.tags), "url": said.url,
+            "credit": said.credit.model_dump(mode="json") if said.credit else None, "deleted_at_source": said.deleted,
+        }  # fmt: skip
+
     # parts ---------------------------------------------------------------------------------------------------
 
     def _parts(self, said: types.CanonicalObject, current: Any) -> None:
@@ -164,6 +205,15 @@ class Recorder:
                 models.Payment.objects.filter(pk=payment, invoice=None).update(invoice=current)
         elif isinstance(said, types.Subscription):
             self._items(said, current)
+        elif isinstance(said, types.SupportCase) and not said.deleted:
+            self._clock(said, current)
+
+    def _clock(self, said: types.SupportCase, case: models.SupportCase) -> None:
+        case.clock.all().delete()
+        models.CaseClock.objects.bulk_create(
+            models.CaseClock(case=case, what=entry.what, at=entry.at, value=entry.value[:200], external_id=entry.external_id[:255])
+            for entry in said.clock
+        )
 
     def _lines(self, said: types.Invoice, invoice: models.Invoice) -> None:
         if invoice.state not in ("recorded", "mapped"):
@@ -197,6 +247,13 @@ class Recorder:
         if pk is None:
             raise NotRecorded(kind, external_id)
         return pk
+
+    def _party_id(self, external_id: str) -> int:
+        """Like `_id`; a customer that this system names without describing may be known by the name alone."""
+        known = xref.find(self.connection_id, "party", external_id)
+        if known is None and self.identify is not None:
+            return self._customer(types.Party(external_id=external_id, name=""), self.identify)
+        return self._id("party", external_id) if known is None else known
 
     def _entity(self, code: str) -> models.LegalEntity:
         if code and (not self.entity or self.entity.code != code):

@@ -39,9 +39,12 @@ def external(object_kind: str, object_id: int, connection_id: int, kind: str | N
     ).first()
 
 
-def id_of(object_kind: str, object_id: int, connection_id: int) -> str:
-    """What a system calls our object. Raises NotThere: the step that makes it there has to come before."""
-    ref = external(object_kind, object_id, connection_id)
+def id_of(object_kind: str, object_id: int, connection_id: int, kind: str | None = None) -> str:
+    """What a system calls our object, or what of it is a `kind` there.
+
+    Raises NotThere: the step that makes it there has to come before.
+    """
+    ref = external(object_kind, object_id, connection_id, kind)
     if ref is None or ref.external_id is None:
         raise NotThere(f"{object_kind} {object_id} has no id in connection {connection_id}")
     return ref.external_id

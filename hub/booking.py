@@ -169,6 +169,17 @@ def heal_with(row: AccountingRule | CodeMapping, *, by: str) -> int:
     return healed
 
 
+def heal_set_up(*, by: str) -> int:
+    """A rule about credits came into force: let go on whatever waits for some such rule; what is still missing asks again."""
+    review.wait_for_settling()
+    waiting = ReviewItem.objects.filter(state="open", cause=ReviewItem.Cause.MISSING_MAPPING, detail__what=SET_UP)
+    return sum(answers.heal(item, by=by) for item in waiting)
+
+
+SET_UP = "credit set-up"
+"""What a question asks for that no single mapping answers: terms, policies, approval rules, rates."""
+
+
 def _covers(row: AccountingRule | CodeMapping, day: date) -> bool:
     return row.valid_from <= day and (row.valid_to is None or day <= row.valid_to)
 

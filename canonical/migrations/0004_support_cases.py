@@ -5,77 +5,78 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('canonical', '0003_facts'),
+        ("canonical", "0003_facts"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='CaseClock',
+            name="CaseClock",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('what', models.CharField(max_length=20)),
-                ('at', models.DateTimeField()),
-                ('value', models.CharField(blank=True, max_length=200)),
-                ('external_id', models.CharField(blank=True, max_length=255)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("what", models.CharField(max_length=20)),
+                ("at", models.DateTimeField()),
+                ("value", models.CharField(blank=True, max_length=200)),
+                ("external_id", models.CharField(blank=True, max_length=255)),
             ],
             options={
-                'ordering': ['at', 'id'],
+                "ordering": ["at", "id"],
             },
         ),
         migrations.AddField(
-            model_name='entitlement',
-            name='source',
-            field=models.CharField(blank=True, help_text='where it is written', max_length=200),
+            model_name="entitlement",
+            name="source",
+            field=models.CharField(blank=True, help_text="where it is written", max_length=200),
         ),
         migrations.AddField(
-            model_name='supportcase',
-            name='credit',
-            field=models.JSONField(blank=True, help_text='what an agent asked for on the case', null=True),
+            model_name="supportcase",
+            name="credit",
+            field=models.JSONField(blank=True, help_text="what an agent asked for on the case", null=True),
         ),
         migrations.AddField(
-            model_name='supportcase',
-            name='deleted_at_source',
+            model_name="supportcase",
+            name="deleted_at_source",
             field=models.BooleanField(default=False),
         ),
         migrations.AddField(
-            model_name='supportcase',
-            name='description',
+            model_name="supportcase",
+            name="description",
             field=models.TextField(blank=True),
         ),
         migrations.AddField(
-            model_name='supportcase',
-            name='incident',
+            model_name="supportcase",
+            name="incident",
             field=models.CharField(blank=True, max_length=200),
         ),
         migrations.AddField(
-            model_name='supportcase',
-            name='plan',
+            model_name="supportcase",
+            name="plan",
             field=models.CharField(blank=True, max_length=200),
         ),
         migrations.AddField(
-            model_name='supportcase',
-            name='subscription',
+            model_name="supportcase",
+            name="subscription",
             field=models.CharField(blank=True, help_text="billing's id of the affected subscription", max_length=255),
         ),
         migrations.AddField(
-            model_name='supportcase',
-            name='tags',
+            model_name="supportcase",
+            name="tags",
             field=models.JSONField(blank=True, default=list),
         ),
         migrations.AddField(
-            model_name='supportcase',
-            name='url',
+            model_name="supportcase",
+            name="url",
             field=models.TextField(blank=True),
         ),
         migrations.AddIndex(
-            model_name='supportcase',
-            index=models.Index(condition=models.Q(('incident', ''), _negated=True), fields=['incident'], name='cases_of_an_incident'),
+            model_name="supportcase",
+            index=models.Index(
+                condition=models.Q(("incident", ""), _negated=True), fields=["incident"], name="cases_of_an_incident"
+            ),
         ),
         migrations.AddField(
-            model_name='caseclock',
-            name='case',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='clock', to='canonical.supportcase'),
+            model_name="caseclock",
+            name="case",
+            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="clock", to="canonical.supportcase"),
         ),
     ]

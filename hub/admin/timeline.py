@@ -17,7 +17,7 @@ from hub.models import Attempt, ReviewItem, Run, Step
 FIRST, MOVED, STEP, ASKED, ANSWERED = range(5)
 """Order of what happened at the same instant, as within one transaction."""
 
-MACHINES = {"engine", "order_to_cash", "observe", "sweep", "schedule", "webhook"}
+MACHINES = {"engine", "order_to_cash", "observe", "support_case", "sweep", "schedule", "webhook"}
 
 
 @dataclass(slots=True)
@@ -47,6 +47,10 @@ def timeline(run: Run) -> list[Entry]:
     entries = [_received(run), *(_step(step, attempts[step.pk]) for step in steps)]
     entries += [_moved(move) for move in Transition.objects.filter(run_id=run.pk).order_by("id")]
     entries += [entry for item in questions(run, steps) for entry in _asked(item)]
+    found_at = max((step.ended_at for step in steps if step.ended_at), default=run.started_at)
+    entries += [
+        Entry(found_at, MOVED, note["title"], icon="sticky_note_2", note=note["text"]) for note in run.context.get("notes", [])
+    ]
     return sorted(entries, key=lambda entry: (entry.at, entry.rank))
 
 
