@@ -11,6 +11,7 @@ import uuid
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import structlog
@@ -209,11 +210,15 @@ def _ask_about(connection: Connection, event_id: int, reason: str) -> None:
 def start(
     flow: Flow, *, connection: Connection | None = None, subject_kind: str = "", subject_id: str = "", by: str,
     context: dict[str, Any] | None = None, event: InboxEvent | None = None, replay_of: Run | None = None,
-    correlation_id: uuid.UUID | None = None,
+    correlation_id: uuid.UUID | None = None, object_id: int | None = None, amount: Decimal | None = None, currency: str = "",
 ) -> Run:  # fmt: skip
-    """Start a run that no delivery asked for: a sweep, a replay, a command. Joins the caller's transaction."""
+    """Start a run that no delivery asked for: a sweep, a replay, a command. Joins the caller's transaction.
+
+    `object_id`, `amount` and `currency`: of what it is about, where they are known.
+    """
     run = Run(
         flow=flow.name, version=flow.version, connection=connection, subject_kind=subject_kind, subject_id=subject_id,
+        object_id=object_id, amount=amount, currency=currency,
         context=context or {}, event=event, replay_of=replay_of, started_by=by, correlation_id=correlation_id or uuid.uuid4(),
     )  # fmt: skip
     run.lane = flow.lane(run)

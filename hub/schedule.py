@@ -15,16 +15,30 @@ FREQUENT = ("events", "cases")
 
 
 def install(sender: AppConfig, using: str = "default", **_: Any) -> None:
-    """A receiver of `post_migrate`: the pump, and the sweeps of connections that exist."""
+    """A receiver of `post_migrate`: the pump, the hub's own jobs, and the sweeps of connections that exist."""
     if sender.label != "hub":
         return
-    from django_celery_beat.models import IntervalSchedule, PeriodicTask
+    from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
     second, _created = IntervalSchedule.objects.using(using).get_or_create(every=1, period=IntervalSchedule.SECONDS)
     defaults = {"task": "tieout.pump", "interval": second, "expire_seconds": 5, "description": "Wakes the workers."}
     PeriodicTask.objects.using(using).get_or_create(name="pump", defaults=defaults)
+    for name, (task, every, description) in OWN.items():
+        interval, _created = IntervalSchedule.objects.using(using).get_or_create(every=every, period=IntervalSchedule.MINUTES)
+        row = {"task": task, "interval": interval, "expire_seconds": 60 * every, "description": description}
+        PeriodicTask.objects.using(using).get_or_create(name=name, defaults=row)
+    morning, _created = CrontabSchedule.objects.using(using).get_or_create(minute="0", hour="6", timezone="UTC")
+    row = {"task": "tieout.digest", "crontab": morning, "expire_seconds": 3600, "description": "Mails what waits for whom."}
+    PeriodicTask.objects.using(using).get_or_create(name="digest", defaults=row)
     for connection in Connection.objects.using(using).filter(state="active"):
         _schedule_sweeps(connection, using)
+
+
+OWN = {
+    "credits": ("tieout.credits", 1, "Reminds, escalates and expires credits, and sends mails."),
+    "audit anchor": ("tieout.anchor", 10, "Writes the head of the audit trail down outside the database."),
+}
+"""Name of the row → task, minutes, what it is for."""
 
 
 def follow(sender: type[Connection], instance: Connection, using: str, raw: bool = False, **_: Any) -> None:

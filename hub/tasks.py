@@ -14,11 +14,14 @@ from celery import Task, shared_task
 from django.conf import settings
 from django.db import connection as database
 from django.db import transaction
+from django.utils import timezone
 
 from connectors.models import Connection
+from hub.audit import anchors
+from hub.credits import notices, waiting
 from hub.engine import pump
 from hub.engine.worker import Worker
-from hub.flows import sweep
+from hub.flows import support_case, sweep
 from hub.models import Slot
 
 log = structlog.get_logger("hub.tasks")
@@ -83,6 +86,26 @@ def sweep_stream(connection: str, stream: str, every_seconds: int = 60) -> int |
         slot.run = sweep.begin(source, stream, by="schedule")
         slot.save(update_fields=["run"])
     return slot.run.pk
+
+
+@shared_task(name="tieout.credits", base=Beat)
+def tend_credits() -> dict[str, int]:
+    """Remind, escalate and expire credits, let go on what a customer become known held up, and send mails that are due."""
+    done = waiting.tend(timezone.now())
+    return done | {"known": support_case.heal_known(), "mails": notices.send_due()}
+
+
+@shared_task(name="tieout.digest", base=Beat)
+def digest() -> int:
+    """Write to everybody what waits for them. Beat sends this once a day; a second one changes nothing."""
+    return notices.daily_digest(timezone.now())
+
+
+@shared_task(name="tieout.anchor", base=Beat)
+def anchor() -> int | None:
+    """Write the head of the audit trail down outside the database."""
+    written = anchors.write()
+    return written.seq if written else None
 
 
 def claim_slot(job: str, every_seconds: int) -> Slot | None:

@@ -6,14 +6,23 @@ installed, else the twins, and says which), fills the database, and hands back t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from django.conf import settings
+from django.utils import timezone
+
+from hub.credits import history
 from hub.demo.company import Company, found
+from hub.demo.credit_stories import CreditStories
+from hub.demo.desk import Desk, open_desk
+from hub.demo.invoice_stories import InvoiceStories
 from hub.demo.peers import systems
 from hub.demo.stories import Storyteller
 from hub.runtime.supervisor import ChildSpec
 
+UNDO_MINUTES = 1
 Log = Callable[[str], None]
 
 
@@ -22,6 +31,7 @@ class Demo:
     """A prepared demo, in the shape `hub.runtime.fleet.Demo` asks for."""
 
     company: Company
+    desk: Desk
     log: Log
     base_url: str
     logins: Sequence[tuple[str, str, str]]
@@ -32,14 +42,29 @@ class Demo:
 
     def run_once(self) -> int:
         """Tell every story to its end and print where each one stands; 0 when all are where they should be."""
-        return Storyteller(self.company, self.base_url, self.log).tell()
+        credits = CreditStories(self.company, self.desk, self.log)
+        credits.open_cases()
+        invoices = InvoiceStories(self.company, self.base_url, self.log)
+        return Storyteller([*invoices.stories(), *credits.stories()], self.log).tell()
 
 
 def prepare(log: Log, *, base_url: str) -> Demo:
     """Start the peers and fill the migrated database. Doing it again on the same database adds only what is missing."""
-    billing, erp = systems.start_billing(log), systems.start_erp(log)
-    log(f"billing is {billing.title}; the ERP is {erp.title}")
-    log("setting up the company, its people, connections, accounting rules and mappings")
+    # The parent and every process it starts: a visitor wants to see a credit posted, not to wait for ten minutes.
+    os.environ["TIEOUT_UNDO_MINUTES"] = str(UNDO_MINUTES)
+    settings.UNDO_MINUTES = UNDO_MINUTES
+    billing, erp, support = systems.start_billing(log), systems.start_erp(log), systems.start_support(log)
+    crediting = systems.start_crediting(billing, log)
+    log(f"billing is {billing.title}; the ERP is {erp.title}; support is {support.title}")
+    log("setting up the company, its people, connections, rules and mappings")
     company = found(billing, erp, base_url)
-    urls = {billing.title: billing.base_url, erp.title: erp.base_url}
-    return Demo(company, log, base_url, company.logins, urls, [billing, erp])
+    desk = open_desk(company, crediting, support, base_url)
+    log("writing eighteen months of cases and credits")
+    told = history.seed(
+        company.people["pola"], company.people["carl"], [company.people[name] for name in ("felix", "sonja", "carl")],
+        at=timezone.now(),
+    )  # fmt: skip
+    log(f"{told}; `manage.py replay_policy --latest-draft` shows what the draft policy would change")
+    peers = list({system.slug: system for system in (billing, crediting, erp, support)}.values())
+    urls = {system.title: system.base_url for system in peers}
+    return Demo(company, desk, log, base_url, company.logins, urls, peers)

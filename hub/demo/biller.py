@@ -78,6 +78,11 @@ class Biller:
         rates = {self._tax("VAT 20 %", 20): "VAT20", self._tax("VAT 7 %", 7): "VAT7"}
         return Catalog(plans, rates, [team, archive], beta, training)
 
+    def make_plan(self, name: str, family: str, amount: int, currency: str, interval: str) -> tuple[str, str]:
+        """A product of a family, and its only plan; their ids."""
+        product = str(self.post("products", name=name, **{"metadata[family]": family})["id"])
+        return product, self._plan(product, amount, currency, interval)
+
     def sell(self, who: str, plan: str, *, quantity: int = 1, tax_rate: str = "", card: str = GOOD_CARD) -> Sale:
         """A new customer with a card buys a plan."""
         customer = self.post("customers", name=who, email=f"billing@{who.lower().replace(' ', '-')}.example")["id"]

@@ -24,6 +24,10 @@ PEOPLE = {
     "admin": ("administrator", roles.ADMINISTRATOR),
     "rosa": ("finance reviewer, drafts mappings", roles.FINANCE),
     "felix": ("finance reviewer, approves them", roles.FINANCE),
+    "sonja": ("senior finance reviewer", roles.SENIOR),
+    "carl": ("controller, approves policies and large credits", roles.CONTROLLER),
+    "pola": ("policy admin, drafts credit policies", roles.POLICY),
+    "amy": ("support agent, asks for credits", roles.AGENT),
     "otto": ("operator", roles.OPERATOR),
     "iris": ("integration engineer", roles.ENGINEER),
     "ada": ("auditor, reads everything", roles.AUDITOR),
@@ -48,11 +52,12 @@ class Company:
 
     def map_product(self, product: str) -> int:
         """rosa says what a billing product is in the ERP, felix approves; returns how many waiting steps go on."""
-        return self._map("product", product, "PLAN")
+        return self.map_code("product", product, "PLAN")
 
-    def _map(self, what: str, source_code: str, target_code: str) -> int:
+    def map_code(self, what: str, source_code: str, target_code: str, source: Connection | None = None) -> int:
+        """rosa maps a code, felix approves; returns how many waiting steps go on."""
         draft = CodeMapping.objects.create(
-            what=what, source=self.billing, source_code=source_code, target=self.erp, target_code=target_code,
+            what=what, source=source or self.billing, source_code=source_code, target=self.erp, target_code=target_code,
             valid_from=date(timezone.now().year - 1, 1, 1), drafted_by=self.people["rosa"],
         )  # fmt: skip
         return rulebook.approve(draft, self.people["felix"])
@@ -68,7 +73,7 @@ class Company:
         for product in self.catalog.mapped_products:
             self.map_product(product)
         for tax_rate, erp_code in self.catalog.tax_rates.items():
-            self._map("tax", tax_rate, erp_code)
+            self.map_code("tax", tax_rate, erp_code)
 
 
 def found(billing: System, erp: System, base_url: str) -> Company:
@@ -79,7 +84,7 @@ def found(billing: System, erp: System, base_url: str) -> Company:
         code="tieout-demo" if erp.is_real else "tieout-twin",
         defaults={"name": "Tieout Demo Inc", "currency": "USD", "country": "US"},
     )
-    books, money = _connect(erp, entity), _connect(billing, entity)
+    books, money = connect(erp, entity), connect(billing, entity)
     biller = Biller(billing.base_url, billing.credentials["api_key"])
     secret = f"whsec_{secrets.token_urlsafe(24)}"
     money.set_webhook_secret(secret)
@@ -110,7 +115,8 @@ def _person(name: str, role: str, password: str) -> User:
     return person
 
 
-def _connect(system: System, entity: LegalEntity) -> Connection:
+def connect(system: System, entity: LegalEntity) -> Connection:
+    """An active connection to a peer."""
     values: dict[str, Any] = {
         "title": system.title, "connector": system.connector, "legal_entity": entity, "settings": system.settings,
         "quiet_seconds": QUIET_SECONDS,

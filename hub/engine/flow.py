@@ -41,7 +41,10 @@ class Local:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A question to a system. `ask` performs it from the request; a lost answer is just asked again."""
+    """A question to a system. `ask` performs it from the request; a lost answer is just asked again.
+
+    `apply` gets None for an answer that it found wrong before, and that a person has accepted.
+    """
 
     name: str
     on: Callable[[Run], Connection]

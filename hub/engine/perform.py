@@ -151,7 +151,9 @@ def expected(request: Request) -> DocumentFacts:
             return DocumentFacts(
                 party=request.party, total=request.total, currency=request.currency, document_on=request.document_on
             )
-        case commands.RegisterPayment():
+        case commands.IssueCreditNote() | commands.VoidCreditNote():
+            return DocumentFacts(party=request.party, total=request.total, currency=request.currency)
+        case commands.RegisterPayment() | commands.AdjustBalance():
             return DocumentFacts(party=request.party, total=request.amount, currency=request.currency)
         case _:
             return DocumentFacts()

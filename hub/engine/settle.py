@@ -118,7 +118,12 @@ class Settlement:
             )  # fmt: skip
             return
         if isinstance(self.spec, Gate):
-            opens = self.spec.opens(self.run)
+            try:
+                with transaction.atomic(savepoint=self.careful):
+                    opens = self.spec.opens(self.run)
+            except Blocked as blocked:
+                self._wait_for_cause(blocked)
+                return
             if opens is not True:
                 self.outcome = replace(self.outcome, kind="blocked", code="gate", message="not yet")
                 self._change("waiting" if opens is False else "ready", wait=float(opens))

@@ -117,6 +117,8 @@ class Worker:
             if isinstance(spec, Local | Gate):
                 return Outcome("done")
             if step.result and step.result.get("answered_by"):
+                if isinstance(spec, Read):
+                    return Outcome("found")
                 return Outcome("found", answer=Written.model_validate({k: step.result[k] for k in ANSWER_KEYS if k in step.result}))
             if isinstance(spec, Effect) and step.name.startswith(UNDO):
                 spec = spec.undo

@@ -11,7 +11,6 @@ from typing import Any
 
 from canonical import xref
 from canonical.commands import (
-    EnsureParty,
     PostInvoice,
     RegisterPayment,
     Request,
@@ -21,12 +20,13 @@ from canonical.commands import (
 )
 from canonical.models import Invoice, Party, Subscription, move
 from canonical.record import NotRecorded, Recorder
-from canonical.types import Address, CanonicalObject
+from canonical.types import CanonicalObject
 from connectors.models import Connection
 from connectors.sdk.contract import Connector
 from connectors.sdk.http import Call
 from hub import booking, review
 from hub.engine.flow import Blocked, Effect, Flow, Keep, Local, Read, Undo
+from hub.flows import customers
 from hub.models import Run
 
 OWED = ("open", "paid", "uncollectible")
@@ -152,14 +152,9 @@ def party(run: Run) -> Party | None:
 def ensure_party(run: Run) -> Request | None:
     """Find or create the customer, unless the ERP has it."""
     customer = party(run)
-    if customer is None or xref.external("party", customer.pk, erp(run).pk):
+    if customer is None:
         return None
-    name = billing_id(run, customer)
-    code = f"{source(run).slug}/{name}"
-    return EnsureParty(
-        key=code, code=code, name=customer.name or customer.email or name, email=customer.email, tax_id=customer.tax_id,
-        address=Address.model_validate(customer.address or {}),
-    )  # fmt: skip
+    return customers.ensure(customer, source(run), erp(run))
 
 
 def billing_id(run: Run, customer: Party) -> str:

@@ -68,7 +68,7 @@ def test_a_failed_write_is_the_right_one_of_the_four(twin: StripeTwin, status: i
     request = conformance.balance(twin, "k")
     twin.arm("status", status=status)
     with pytest.raises(error) as raised:
-        CONNECTOR.commands["credit_customer_balance"].run(ours(twin.url), request, call())
+        CONNECTOR.commands["adjust_balance"].run(ours(twin.url), request, call())
     assert status != 429 or getattr(raised.value, "throttled", False)
 
 

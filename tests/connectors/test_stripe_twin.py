@@ -14,11 +14,11 @@ import pytest
 import requests
 import stripe
 
+from canonical.commands import AdjustBalance, CreditDocumentLine, IssueCreditNote, VoidCreditNote
 from canonical.types import Invoice, InvoiceStatus, Subscription, SubscriptionStatus
 from connectors.sdk.errors import Refused
 from connectors.vendors import stripe as package
 from connectors.vendors.stripe import CONNECTOR, conformance
-from connectors.vendors.stripe.commands import CreateCreditNote, CreditLine
 from connectors.vendors.stripe.conformance import a_price, an_invoice
 from connectors.vendors.stripe.fake import StripeTwin
 from connectors.vendors.stripe.fake.server import ABSENT_KEYS
@@ -267,25 +267,100 @@ def test_a_deleted_customer_does_not_hide_the_invoice(twin: StripeTwin, client: 
     assert (customer.external_id, customer.model_dump()["deleted"]) == (made.customer, True)
 
 
-@pytest.mark.parametrize(("paid", "to_balance", "due"), [(True, Decimal("10.00"), 0), (False, Decimal(0), 9000)])
+def credited(twin: StripeTwin, invoice: str, *lines: CreditDocumentLine, key: str = "k") -> IssueCreditNote:
+    total = sum((line.net + line.tax for line in lines), Decimal(0))
+    party = twin.store.get("invoices", invoice)["customer"]
+    return IssueCreditNote(key=key, party=party, invoice=invoice, currency="EUR", lines=lines, total=total)
+
+
+def of_its_own(net: str) -> CreditDocumentLine:
+    return CreditDocumentLine(description="Service credit", net=Decimal(net))
+
+
+def state_of(client: stripe.StripeClient, invoice: str) -> tuple[int, int]:
+    """What is due on the invoice, and the customer's balance (below zero: the customer's credit)."""
+    read = client.v1.invoices.retrieve(invoice)
+    return read.amount_remaining, client.v1.customers.retrieve(str(read.customer)).balance
+
+
+@pytest.mark.parametrize(("paid", "after"), [(True, (0, -1000)), (False, (9000, 0))])
 def test_a_credit_lowers_what_is_due_or_becomes_the_customers(
-    twin: StripeTwin, client: stripe.StripeClient, paid: bool, to_balance: Decimal, due: int
+    twin: StripeTwin, client: stripe.StripeClient, paid: bool, after: tuple[int, int]
 ) -> None:
     invoice = an_invoice(twin, paid=paid)
-    lines = (CreditLine(description="Service credit", amount=Decimal("10.00")),)
-    request = CreateCreditNote(key="k", invoice=invoice, currency="EUR", lines=lines, to_balance=to_balance)
-    written = CONNECTOR.commands["create_credit_note"].run(ours(twin.url), request, call())
-    assert written.facts.total == Decimal("10.00")
-    read = client.v1.invoices.retrieve(invoice)
-    customer = client.v1.customers.retrieve(str(read.customer))
-    assert (read.amount_remaining, customer.balance) == (due, -1000 if paid else 0)
+    request = credited(twin, invoice, of_its_own("10.00"))
+    written = CONNECTOR.commands["issue_credit_note"].run(ours(twin.url), request, call())
+    assert (written.facts.total, written.facts.party) == (Decimal("10.00"), request.party)
+    assert state_of(client, invoice) == after
+
+
+def test_what_an_open_invoice_no_longer_owes_becomes_the_customers(twin: StripeTwin, client: stripe.StripeClient) -> None:
+    invoice = an_invoice(twin, paid=False)
+    for key, net in (("first", "60.00"), ("second", "40.00")):
+        CONNECTOR.commands["issue_credit_note"].run(ours(twin.url), credited(twin, invoice, of_its_own(net), key=key), call())
+    assert state_of(client, invoice) == (0, 0)
+    part = an_invoice(twin, paid=False)
+    twin.store.get("invoices", part).update(amount_remaining=2500)
+    CONNECTOR.commands["issue_credit_note"].run(ours(twin.url), credited(twin, part, of_its_own("60.00"), key="third"), call())
+    assert state_of(client, part) == (0, -3500)
+
+
+def test_a_credit_note_asked_for_twice_is_one_although_the_invoice_has_changed_by_the_first(
+    twin: StripeTwin, client: stripe.StripeClient
+) -> None:
+    invoice = an_invoice(twin, paid=False)
+    request = credited(twin, invoice, of_its_own("60.00"))
+    first, again = (CONNECTOR.commands["issue_credit_note"].run(ours(twin.url), request, call()) for _ in range(2))
+    assert first == again
+    assert state_of(client, invoice) == (4000, 0)
+
+
+def test_the_tax_of_a_credited_line_is_the_one_that_was_asked_for(twin: StripeTwin, client: stripe.StripeClient) -> None:
+    made = subscribe(client)
+    line = client.v1.invoices.retrieve(made.invoice).lines.data[0].id
+    # 19 % of 10.03 is 1.9057, which Stripe would make 1.91.
+    request = credited(twin, made.invoice, CreditDocumentLine(invoice_line=line, net=Decimal("10.03"), tax=Decimal("1.90")))
+    written = CONNECTOR.commands["issue_credit_note"].run(ours(twin.url), request, call())
+    memo = CONNECTOR.fetch["credit_memo"](ours(twin.url), written.external_id, call())[0]
+    assert (memo.net, memo.tax, memo.total) == (Decimal("10.03"), Decimal("1.90"), Decimal("11.93"))  # type: ignore[attr-defined]
 
 
 def test_more_than_the_invoice_cannot_be_credited(twin: StripeTwin) -> None:
-    lines = (CreditLine(description="Too much", amount=Decimal("100.01")),)
-    request = CreateCreditNote(key="k", invoice=an_invoice(twin, paid=False), currency="EUR", lines=lines)
+    request = credited(twin, an_invoice(twin, paid=False), of_its_own("100.01"))
     with pytest.raises(Refused, match="exceeds"):
-        CONNECTOR.commands["create_credit_note"].run(ours(twin.url), request, call())
+        CONNECTOR.commands["issue_credit_note"].run(ours(twin.url), request, call())
+
+
+def test_an_invoice_of_somebody_else_is_not_credited(twin: StripeTwin) -> None:
+    request = credited(twin, an_invoice(twin), of_its_own("1.00")).model_copy(update={"party": "cus_other"})
+    with pytest.raises(Refused) as refusal:
+        CONNECTOR.commands["issue_credit_note"].run(ours(twin.url), request, call())
+    assert refusal.value.code == "document_differs"
+
+
+@pytest.mark.parametrize(("paid", "after"), [(True, (0, 0)), (False, (10_000, 0))])
+def test_a_credit_note_is_voided_while_it_can_be_and_charged_to_the_balance_after(
+    twin: StripeTwin, client: stripe.StripeClient, paid: bool, after: tuple[int, int]
+) -> None:
+    invoice = an_invoice(twin, paid=paid)
+    issue = credited(twin, invoice, of_its_own("10.00"))
+    note = CONNECTOR.commands["issue_credit_note"].run(ours(twin.url), issue, call())
+    request = VoidCreditNote(key="void", document=note.external_id, party=issue.party, total=issue.total, currency="EUR")
+    command = CONNECTOR.commands["void_credit_note"]
+    assert command.find is not None and command.find(ours(twin.url), request, call()) is None
+    written = [command.run(ours(twin.url), request, call()) for _ in range(2)]
+    assert written[0] == written[1] == command.find(ours(twin.url), request, call())
+    assert (written[0].facts.total, written[0].facts.currency) == (Decimal("10.00"), "EUR")
+    assert state_of(client, invoice) == after
+
+
+def test_a_balance_goes_up_and_down(twin: StripeTwin, client: stripe.StripeClient) -> None:
+    customer = conformance.a_customer(twin)
+    for key, amount in (("up", "10.00"), ("down", "-4.00")):
+        request = AdjustBalance(key=key, party=customer, amount=Decimal(amount), currency="EUR")
+        written = CONNECTOR.commands["adjust_balance"].run(ours(twin.url), request, call())
+        assert written.facts.total == Decimal(amount)
+    assert client.v1.customers.retrieve(customer).balance == -600
 
 
 def test_a_customers_credit_pays_the_next_invoice(twin: StripeTwin, client: stripe.StripeClient) -> None:

@@ -10,7 +10,9 @@ from canonical.models import LegalEntity
 from connectors.clients import forget_clients
 from connectors.vendors.stripe.fake import StripeTwin
 from connectors.vendors.tryton.fake import TrytonTwin
+from connectors.vendors.zendesk.fake import ZendeskTwin
 from hub.engine import crash
+from tests.support.credits import EMAIL, TOKEN, Crediting, zendesk_connection
 from tests.support.world import Billing, World, billing_connection, erp_connection, rule_for
 
 
@@ -47,3 +49,17 @@ def world(transactional_db: None, stripe_twin: StripeTwin, tryton_twin: TrytonTw
     yield made
     crash.disarm()
     forget_clients()
+
+
+@pytest.fixture(scope="session")
+def zendesk_twin() -> Iterator[ZendeskTwin]:
+    with ZendeskTwin(EMAIL, TOKEN) as twin:
+        yield twin
+
+
+@pytest.fixture
+def crediting(world: World, zendesk_twin: ZendeskTwin) -> Crediting:
+    """The company of `world` with a support desk."""
+    zendesk_twin.disarm()
+    zendesk_twin.reset()
+    return Crediting(world, zendesk_connection(zendesk_twin), zendesk_twin)

@@ -61,7 +61,7 @@ def invoice(obj: Json, zone: tzinfo = UTC) -> Invoice:
         paid=money(obj, "amount_paid", currency),
         paid_at=instant(steps, "paid_at"),
         voided_at=instant(steps, "voided_at"),
-        subscription=_subscription_of(obj),
+        subscription=subscription_of(obj),
         payment=_payment_of(obj),
     )
 
@@ -72,7 +72,8 @@ def many_lines(obj: Json) -> list[Json]:
     return many(obj, "lines")
 
 
-def _subscription_of(obj: Json) -> str | None:
+def subscription_of(obj: Json) -> str | None:
+    """The subscription an invoice bills, in the new shape or the old one."""
     if obj.get("parent") is not None:
         return ref(part(part(obj, "parent"), "subscription_details"), "subscription")
     if "subscription" not in obj and "parent" not in obj:

@@ -87,9 +87,12 @@ def find_document(client: TrytonClient, request: PostDocument | ReverseDocument,
     posted, _ = _by_key(client, request.key, call)
     if posted is None:
         return None
-    if isinstance(request, PostDocument) and _has_schedule(request) and _draft_deferrals(client, posted["id"], call):
-        return None
-    if isinstance(request, ReverseDocument) and settling.fitting(client, int(request.document), posted["id"], call):
+    if isinstance(request, ReverseDocument):
+        if settling.fitting(client, int(request.document), posted["id"], call):
+            return None
+    elif not _has_schedule(request):
+        return _written(client, posted)
+    if _draft_deferrals(client, posted["id"], call):
         return None
     return _written(client, posted)
 
@@ -100,17 +103,22 @@ def post_invoice(client: TrytonClient, request: PostInvoice, call: Call) -> Writ
 
 
 def post_credit_memo(client: TrytonClient, request: PostCreditMemo, call: Call) -> Written:
-    """Post a credit note, each line tied to the line of `invoice` that it credits, or on account without one."""
+    """Post a credit note, each line tied to the line of `invoice` that it credits, or on account without one.
+
+    A line with a service period gets a schedule below zero, which lowers what is recognised over those days.
+    """
     return _post(client, request, -1, lambda: drafting.new_document(client, request, -1, call), call)
 
 
 def reverse_invoice(client: TrytonClient, request: ReverseDocument, call: Call) -> Written:
-    """Post the opposite of all of `document`, as Tryton's credit wizard writes it, but with our key from the start,
-    and reconcile the two as far as no payment was before it."""
+    """Post the opposite of all of `document`, an invoice or a credit memo, as Tryton's credit wizard writes it, but with
+    our key from the start and with the schedules; and reconcile the two as far as nothing was before it."""
     original = drafting.original_of(client, request, call)
     nets = [-line["amount"] for line in original["lines"] if line["type"] == "line"]
     wanted = _Wanted(request.key, request.party, request.currency, request.document_on, nets, -original["tax_amount"])
     posted = _post_wanted(client, wanted, lambda: drafting.reversal(client, request, original, call), call)
+    if any(line["defer_from"] for line in original["lines"]):
+        _start_deferrals(client, posted["id"], call)
     settling.settle(client, original["id"], posted["id"], call)
     return _written(client, posted)
 

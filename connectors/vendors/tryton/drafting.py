@@ -15,7 +15,8 @@ from connectors.vendors.tryton.client import Domain, Row, TrytonClient
 Values = dict[str, Any]
 ORIGINAL_LINES = (
     "lines.type", "lines.amount", "lines.quantity", "lines.unit_price", "lines.unit", "lines.product", "lines.account",
-    "lines.taxes", "lines.description", "lines.taxes_date", "account", "invoice_address", "journal",
+    "lines.taxes", "lines.description", "lines.taxes_date", "lines.defer_from", "lines.defer_to", "account", "invoice_address",
+    "journal",
 )  # fmt: skip
 
 
@@ -113,9 +114,10 @@ def original_of(client: TrytonClient, request: ReverseDocument, call: Call) -> R
 
 
 def reversal(client: TrytonClient, request: ReverseDocument, original: Row, call: Call) -> Values:
-    """The draft that takes back every line of `original`."""
+    """The draft that takes back every line of `original`, an invoice or a credit memo, schedules included: each of them
+    is met by its opposite over the same days, so that no period keeps anything (Tryton's own wizard leaves them out)."""
     currency = client.id_of(call, "currency.currency", "code", request.currency)
-    copied = ("type", "unit_price", "unit", "product", "account", "description")
+    copied = ("type", "unit_price", "unit", "product", "account", "description", "defer_from", "defer_to")
     lines = [
         {
             **{field: line[field] for field in copied},

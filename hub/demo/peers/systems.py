@@ -1,4 +1,4 @@
-"""Which billing server and which ERP the demo uses: the real ones where they can be installed, else their twins."""
+"""Which billing server, ERP and support desk the demo uses: the real ones where they can be installed, else their twins."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from hub.config import ROOT
 from hub.demo.peers import PeerUnavailable
 from hub.demo.peers.localstripe import API_KEY, LocalstripePeer
 from hub.demo.peers.process import Guarded, free_port
+from hub.demo.peers.roundup import RoundupPeer
 from hub.demo.peers.tryton import TrytonPeer
 
 Log = Callable[[str], None]
@@ -34,6 +35,8 @@ class System:
     credentials: dict[str, Any]
     is_real: bool
     keep: Any = field(repr=False)
+    passwords: dict[str, str] = field(default_factory=dict, repr=False)
+    """Of the people of a support system."""
 
 
 def start_billing(log: Log) -> System:
@@ -70,6 +73,42 @@ def start_erp(log: Log) -> System:
         {"base_url": info.base_url, "database": info.database, "company": info.company},
         {"rest_key": info.rest_key, "login": info.login, "password": info.password}, True, peer,
     )  # fmt: skip
+
+
+def start_crediting(billing: System, log: Log) -> System:
+    """The billing system whose customers get credits: the Stripe twin, because localstripe knows no credit notes."""
+    if not billing.is_real:
+        return billing
+    url, process = _twin("stripe", log)
+    return System("stripe-twin", "the Stripe twin", "stripe", url, {"base_url": url}, {"api_key": API_KEY}, False, process)
+
+
+def start_support(log: Log) -> System:
+    """Roundup 2.6, else the Roundup twin."""
+    try:
+        peer = RoundupPeer(settings.STATE_DIR, log=log)
+        info = peer.start()
+    except PeerUnavailable as reason:
+        log(f"{reason}; using the Roundup twin instead")
+        url, process = _twin("roundup", log)
+        passwords = requests.get(f"{url}/_twin/entry", timeout=5).json()["passwords"]
+        return System(
+            "roundup-twin", "the Roundup twin", "roundup", f"{url}/", {"base_url": f"{url}/"},
+            {"user": "hub", "password": passwords["hub"]}, False, process, passwords,
+        )  # fmt: skip
+    return System(
+        "roundup", "Roundup 2.6 (real)", "roundup", info.base_url, {"base_url": info.base_url},
+        {"user": info.user, "password": info.password}, True, peer, dict(info.passwords),
+    )  # fmt: skip
+
+
+def deliver_cases(system: System, url: str, secret: str) -> None:
+    """Have the support system's webhooks sent there, signed."""
+    if system.is_real:
+        system.keep.deliver_to(url, secret)
+    else:
+        told = {"url": url, "secret": secret}
+        requests.post(f"{system.base_url}_twin/webhook", json=told, timeout=10).raise_for_status()
 
 
 def _twin(vendor: str, log: Log) -> tuple[str, Guarded]:

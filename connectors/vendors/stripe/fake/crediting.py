@@ -51,8 +51,7 @@ def create_credit_note(store: Store, _: str, params: Params) -> Obj:
 def creditable(store: Store, invoice: Obj) -> int:
     """What of an invoice has not been credited yet."""
     notes = (n for n in store.tables["credit_notes"] if n["invoice"] == invoice["id"] and n["status"] == "issued")
-    left = int(invoice["total"]) - sum(n["total"] for n in notes)
-    return min(left, int(invoice["amount_remaining"])) if invoice["status"] == "open" else int(left)
+    return int(invoice["total"]) - sum(int(n["total"]) for n in notes)
 
 
 def _whole_amount(params: Params) -> Params:
@@ -75,14 +74,14 @@ def _line(store: Store, invoice: Obj, given: Params) -> Obj:
         amount, codes = unit * quantity, given.get("tax_rates") or []
         line.update(unit_amount=unit, unit_amount_decimal=str(unit), description=given.get("description"))
     line.update(amount=amount, quantity=quantity)
-    for code in codes:
+    said = {tax["tax_rate"]: whole(tax, "amount") for tax in given.get("tax_amounts") or []}
+    for code in said or codes:
         rate = store.named("tax_rates", {"tax_rate": code}, "tax_rate")
-        _tax(line, rate)
+        _tax(line, rate, said.get(code, tax_of(amount, rate)))
     return line
 
 
-def _tax(line: Obj, rate: Obj) -> None:
-    amount = tax_of(line["amount"], rate)
+def _tax(line: Obj, rate: Obj, amount: int) -> None:
     net = line["amount"] - (amount if rate["inclusive"] else 0)
     reason = {"taxability_reason": "standard_rated", "taxable_amount": net}
     behavior = "inclusive" if rate["inclusive"] else "exclusive"
@@ -94,23 +93,23 @@ def _tax(line: Obj, rate: Obj) -> None:
 
 
 def _give(store: Store, invoice: Obj, note: Obj, params: Params) -> None:
-    """Lower what is due; or, on a paid invoice, put the money where the caller says."""
-    total = note["total"]
-    if invoice["status"] != "paid":
-        note.update(type="pre_payment", pre_payment_amount=total)
-        invoice["pre_payment_credit_notes_amount"] += total
-        invoice["amount_due"] -= total
-        invoice["amount_remaining"] -= total
-        if invoice["amount_remaining"] == 0:
-            settled_by_credit(store, invoice)
-        return
+    """Lower what is due, not below zero; the rest goes where the caller says."""
+    before = min(note["total"], invoice["amount_remaining"])
+    rest = note["total"] - before
     to_balance, back = whole(params, "credit_amount", 0), whole(params, "refund_amount", 0)
     elsewhere = whole(params, "out_of_band_amount", 0)
-    if to_balance + back + elsewhere != total:
-        message = f"The sum of credit_amount, refund_amount and out_of_band_amount must equal {total}"
+    if to_balance + back + elsewhere != rest:
+        message = f"The sum of credit_amount, refund_amount and out_of_band_amount must equal {rest}"
         raise ApiError(message, code="credit_note_amounts", kept=True)
-    note.update(type="post_payment", post_payment_amount=total, out_of_band_amount=elsewhere or None)
-    invoice["post_payment_credit_notes_amount"] += total
+    note.update(type="mixed" if before and rest else "post_payment" if rest else "pre_payment")
+    note.update(pre_payment_amount=before, post_payment_amount=rest, out_of_band_amount=elsewhere or None)
+    if before:
+        invoice["pre_payment_credit_notes_amount"] += before
+        invoice["amount_due"] -= before
+        invoice["amount_remaining"] -= before
+        if invoice["amount_remaining"] == 0:
+            settled_by_credit(store, invoice)
+    invoice["post_payment_credit_notes_amount"] += rest
     customer = store.get("customers", invoice["customer"])
     if to_balance:
         entry = change_balance(

@@ -347,11 +347,19 @@ def page_of(rows: list[Obj], params: Params, url: str) -> Obj:
 def list_payments(store: Store, _: str, params: Params) -> Obj:
     """GET /v1/invoice_payments by invoice, status or payment."""
     intent = (params.get("payment") or {}).get("payment_intent")
-    return store.page(
+    page = store.page(
         "invoice_payments", params, "/v1/invoice_payments",
         lambda p: params.get("invoice") in (None, p["invoice"]) and params.get("status") in (None, p["status"])
         and intent in (None, p["payment"]["payment_intent"]),
     )  # fmt: skip
+    if "data.payment.payment_intent" not in params.get("expand", []):
+        return page
+    return {**page, "data": [_with_intent(store, paid) for paid in page["data"]]}
+
+
+def _with_intent(store: Store, paid: Obj) -> Obj:
+    intent = store.tables["payment_intents"].get(paid["payment"]["payment_intent"] or "")
+    return {**paid, "payment": {**paid["payment"], "payment_intent": intent}}
 
 
 ROUTES = {

@@ -23,7 +23,7 @@ OMISSIONS = {
     "cards": "a customer without a payment method pays; only the test cards that decline are told apart",
     "dunning": "a failed renewal is not tried again by itself",
     "search": "no search endpoints",
-    "expand": "only tax_ids of a customer and latest_charge of a payment intent",
+    "expand": "only tax_ids of a customer, latest_charge of a payment intent, the intents of invoice payments",
     "sublists": "objects embed all their lines unless there are more than ten; subscriptions embed all items",
 }
 """Where the twin deliberately stops short of Stripe."""
