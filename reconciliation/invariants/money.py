@@ -18,14 +18,35 @@ INVARIANTS = (
                 FROM canonical_invoice WHERE status <> 'draft' OR state IN {POSTED} GROUP BY 1, 2),
             posted AS (
                 SELECT c.legal_entity_id, s.request->>'currency' AS currency, sum((s.request->>'total')::numeric) AS total
-                FROM hub_step s JOIN connectors_connection c ON c.id = s.connection_id
-                WHERE s.name = 'post' AND s.state = 'done' GROUP BY 1, 2)
+                FROM hub_step s JOIN connectors_connection c ON c.id = s.connection_id JOIN hub_run r ON r.id = s.run_id
+                WHERE s.name = 'post' AND s.state = 'done' AND r.subject_kind = 'invoice' GROUP BY 1, 2)
             SELECT format('%s %s: billed %s, but posted %s, pending %s, withdrawn %s', e.code,
                           coalesce(b.currency, p.currency), coalesce(b.total, 0), coalesce(p.total, 0),
                           coalesce(b.pending, 0), coalesce(b.withdrawn, 0))
             FROM billed b FULL JOIN posted p USING (legal_entity_id, currency)
             JOIN canonical_legalentity e ON e.id = coalesce(b.legal_entity_id, p.legal_entity_id)
             WHERE coalesce(b.total, 0) <> coalesce(p.total, 0) + coalesce(b.pending, 0) + coalesce(b.withdrawn, 0)""",
+    ),
+    Invariant(
+        "credits_are_conserved",
+        "Per legal entity and currency: approved credits = asked of the ERP + pending release, reversals by themselves.",
+        # Asked of the ERP is taken from the requests of the steps that were done, not from the credits that say so.
+        """WITH approved AS (
+                SELECT c.legal_entity_id, c.currency, c.reverses_id IS NOT NULL AS is_reversal, sum(c.total) AS total,
+                       coalesce(sum(c.total) FILTER (WHERE c.state IN ('approved', 'posting')), 0) AS pending
+                FROM credits_credit c WHERE c.state IN ('approved', 'posting', 'posted', 'mirrored', 'told', 'closed', 'reversed')
+                 AND c.billing_id NOT IN (SELECT id FROM connectors_connection WHERE state = 'revoked') GROUP BY 1, 2, 3),
+            asked AS (
+                SELECT c.legal_entity_id, c.currency, s.name = 'take_back' AS is_reversal,
+                       sum((s.request->>'total')::numeric) AS total
+                FROM hub_step s JOIN hub_run r ON r.id = s.run_id JOIN credits_credit c ON c.id = r.object_id
+                WHERE r.flow = 'issue_to_credit' AND s.name IN ('post', 'take_back') AND s.state = 'done' GROUP BY 1, 2, 3)
+           SELECT format('%s %s: %s approved %s, but asked of the ERP %s, pending %s', e.code, coalesce(a.currency, p.currency),
+                         CASE WHEN coalesce(a.is_reversal, p.is_reversal) THEN 'reversals' ELSE 'credits' END,
+                         coalesce(a.total, 0), coalesce(p.total, 0), coalesce(a.pending, 0))
+           FROM approved a FULL JOIN asked p USING (legal_entity_id, currency, is_reversal)
+           JOIN canonical_legalentity e ON e.id = coalesce(a.legal_entity_id, p.legal_entity_id)
+           WHERE coalesce(a.total, 0) <> coalesce(p.total, 0) + coalesce(a.pending, 0)""",
     ),
     Invariant(
         "posted_as_billed",
