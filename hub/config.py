@@ -47,6 +47,9 @@ class Config(BaseSettings):
     undo_minutes: int = Field(10, ge=0, le=1440)
     audit_anchors: Path | None = None
     require_mfa: bool = False
+    public_url: str = "http://127.0.0.1:8000"
+    email_url: SecretStr = SecretStr("")
+    email_from: str = "Tieout <tieout@localhost>"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] | None = None
 
@@ -77,6 +80,19 @@ class Config(BaseSettings):
     def _redis(cls, url: SecretStr) -> SecretStr:
         if url.get_secret_value() and urlsplit(url.get_secret_value()).scheme not in {"redis", "rediss", "unix"}:
             raise ValueError("must begin with redis://, rediss:// or unix://")
+        return url
+
+    @field_validator("public_url")
+    @classmethod
+    def _web_address(cls, url: str) -> str:
+        if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
+            raise ValueError("must begin with http:// or https://, and name the host people reach the back office by")
+        return url.rstrip("/")
+
+    @field_validator("email_url")
+    @classmethod
+    def _mail_server(cls, url: SecretStr) -> SecretStr:
+        mail(url.get_secret_value(), Path())
         return url
 
     @field_validator("state_dir")
@@ -169,4 +185,31 @@ def database(url: str) -> dict[str, Any]:
         "HOST": options.pop("host", unquote(parts.hostname or "")),
         "PORT": str(parts.port or ""),
         "OPTIONS": options,
+    }
+
+
+def mail(url: str, state_dir: Path) -> dict[str, Any]:
+    """Django's settings for the mail server at `url`; without one, mails are files in the state directory.
+
+    `smtp+tls://user:password@host:587` begins in the clear and turns to TLS, `smtps://` is TLS from the first byte,
+    `smtp://` stays in the clear, `console:` prints. Raises ValueError for anything else.
+    """
+    backends = "django.core.mail.backends"
+    if not url:
+        return {"EMAIL_BACKEND": f"{backends}.filebased.EmailBackend", "EMAIL_FILE_PATH": str(state_dir / "mail")}
+    if url == "console:":
+        return {"EMAIL_BACKEND": f"{backends}.console.EmailBackend"}
+    parts = urlsplit(url)
+    ports = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
+    if parts.scheme not in ports or not parts.hostname:
+        raise ValueError("must be smtp+tls://user:password@host:587, smtps://…, smtp://…, or console:")
+    return {
+        "EMAIL_BACKEND": f"{backends}.smtp.EmailBackend",
+        "EMAIL_HOST": parts.hostname,
+        "EMAIL_PORT": parts.port or ports[parts.scheme],
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_TLS": parts.scheme == "smtp+tls",
+        "EMAIL_USE_SSL": parts.scheme == "smtps",
+        "EMAIL_TIMEOUT": 10,
     }

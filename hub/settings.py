@@ -26,6 +26,7 @@ REPORTING_CURRENCY = CONFIG.reporting_currency
 UNDO_MINUTES = CONFIG.undo_minutes
 AUDIT_ANCHORS = CONFIG.audit_anchors or STATE_DIR / "audit-anchors.jsonl"
 WORKERS = CONFIG.workers
+PUBLIC_URL = CONFIG.public_url
 
 ALLOWED_HOSTS = CONFIG.allowed_hosts
 CSRF_TRUSTED_ORIGINS = CONFIG.csrf_trusted_origins
@@ -137,6 +138,10 @@ SESSION_COOKIE_AGE = int(timedelta(hours=12).total_seconds())
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Strict"
 CSRF_COOKIE_SAMESITE = "Strict"
+
+# ── Mail ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+DEFAULT_FROM_EMAIL = CONFIG.email_from
+globals().update(configuration.mail(CONFIG.email_url.get_secret_value(), STATE_DIR))
 
 # ── The browser ──────────────────────────────────────────────────────────────────────────────────────────────────────
 X_FRAME_OPTIONS = "DENY"

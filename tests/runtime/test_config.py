@@ -34,6 +34,8 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("TIEOUT_DATA_KEYS", "too-short"),
         ("DATABASE_URL", "sqlite:///tieout.db"),
         ("REDIS_URL", "amqp://localhost"),
+        ("TIEOUT_PUBLIC_URL", "hub.example"),
+        ("TIEOUT_EMAIL_URL", "mail.example:25"),
     ],
 )
 def test_config_errors_name_the_variable(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,3 +132,13 @@ def test_the_command_line_ends_with_the_message_and_no_traceback(monkeypatch: py
     assert shown.returncode == 1
     assert "TIEOUT_WORKERS" in shown.stderr
     assert "Traceback" not in shown.stderr
+
+
+def test_mails_go_to_the_server_that_was_named_and_to_files_without_one(tmp_path: Path) -> None:
+    told = config.mail("smtp+tls://tie%40out:p%3Aw@mail.example", tmp_path)
+    assert (told["EMAIL_HOST"], told["EMAIL_PORT"]) == ("mail.example", 587)
+    assert (told["EMAIL_HOST_USER"], told["EMAIL_HOST_PASSWORD"]) == ("tie@out", "p:w")
+    assert (told["EMAIL_USE_TLS"], told["EMAIL_USE_SSL"]) == (True, False)
+    assert config.mail("smtps://mail.example:4465", tmp_path)["EMAIL_PORT"] == 4465
+    assert config.mail("", tmp_path)["EMAIL_FILE_PATH"] == str(tmp_path / "mail")
+    assert "console" in config.mail("console:", tmp_path)["EMAIL_BACKEND"]
