@@ -3,11 +3,40 @@
 from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 
-from hub.admin import audit, business, connections, events, people, references, reviews, rules, runs, search
+from hub.admin import (
+    audit,
+    business,
+    connections,
+    credits,
+    desk,
+    events,
+    people,
+    policies,
+    references,
+    reviews,
+    rules,
+    runs,
+    search,
+)
 
 admin.site.site_title = admin.site.site_header = "Tieout"
 admin.site.index_title = "Home"
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
-admin.site.extra_urls = search.urls  # type: ignore[attr-defined]  # the theme's hook for pages of our own
+# The theme's hook for pages of our own.
+admin.site.extra_urls = lambda: [*search.urls(), *desk.urls()]  # type: ignore[attr-defined]
 
-__all__ = ["audit", "business", "connections", "events", "people", "references", "reviews", "rules", "runs", "search"]
+__all__ = [
+    "audit",
+    "business",
+    "connections",
+    "credits",
+    "desk",
+    "events",
+    "people",
+    "policies",
+    "references",
+    "reviews",
+    "rules",
+    "runs",
+    "search",
+]

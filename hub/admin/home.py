@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from django.core.cache import cache
-from django.db.models import Count, Max, Q, Sum
+from django.db.models import Case, Count, Max, Q, Sum, Value, When
 from django.http import HttpRequest
 from django.utils import timezone
 
 from connectors.models import BREAKER_AFTER, Connection, Cursor
-from hub.admin.reviews import groups
+from hub.admin.reviews import groups, show_money
 from hub.admin.timeline import duration
+from hub.credits.models import Credit
 from hub.models import InboxEvent, RejectedDelivery, ReviewItem, Run, Step
 from hub.models.work import OPEN_STEP
 
@@ -29,6 +30,7 @@ def home(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "groups": found,
         "to_review": sum(group["count"] for group in found),
         "mine": ReviewItem.objects.filter(state="open", assignee=request.user.pk).count(),
+        "credits": _credits(),
         "counts": _counts(steps),
         "connections": _connections(steps),
         "today": cache.get_or_set("home:today", _today, FRESH),
@@ -41,6 +43,26 @@ def to_review(request: HttpRequest) -> str:
     count = ReviewItem.objects.filter(state="open")[:1000].count()
     return f"{count}" if count < 1000 else "999+"
 
+
+def _credits() -> list[dict[str, Any]]:
+    """Credits that wait for a decision, by how long: count, and money per currency. One query."""
+    now = timezone.now()
+    ages = [When(due_at__lt=now, then=Value("overdue"))]
+    ages += [When(submitted_at__lt=now - timedelta(days=days), then=Value(name)) for name, days in (("week", 7), ("day", 1))]
+    found: dict[str, dict[str, Any]] = {}
+    rows = Credit.objects.filter(state="pending").annotate(age=Case(*ages, default=Value("today"))).values("age", "currency")
+    for row in rows.annotate(count=Count("pk"), total=Sum("total")).order_by():
+        one = found.setdefault(row["age"], {"count": 0, "money": {}, "label": AGES[row["age"]][0], "query": AGES[row["age"]][1]})
+        one["count"] += row["count"]
+        one["money"][row["currency"]] = row["total"]
+    return [{**found[age], "money": show_money(found[age]["money"])} for age in AGES if age in found]
+
+
+AGES = {
+    "overdue": ("overdue", "tab=pending"), "week": ("asked for more than a week ago", "tab=pending&older=7"),
+    "day": ("asked for more than a day ago", "tab=pending&older=1"), "today": ("asked for since yesterday", "tab=pending"),
+}  # fmt: skip
+"""How long a credit waits: in words, and the list of the desk."""
 
 Steps = dict[tuple[int | None, str], int]
 

@@ -11,6 +11,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
     (
         "Work",
         (
+            ("Credits to decide", "desk", "rate_review"),
             ("To review", "hub.reviewitem", "inbox"),
             ("Runs", "hub.run", "timeline"),
             ("Events", "hub.inboxevent", "move_to_inbox"),
@@ -19,6 +20,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
     (
         "Books",
         (
+            ("Credits", "credits.credit", "redeem"),
             ("Invoices", "canonical.invoice", "receipt_long"),
             ("Credit memos", "canonical.creditmemo", "undo"),
             ("Payments", "canonical.payment", "payments"),
@@ -28,7 +30,20 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Prices", "canonical.price", "sell"),
         ),
     ),
-    ("Rules", (("Accounting rules", "hub.accountingrule", "rule"), ("Code mappings", "hub.codemapping", "swap_horiz"))),
+    (
+        "Rules",
+        (
+            ("Credit policies", "credits.creditpolicy", "policy"),
+            ("SLA terms", "credits.slaterms", "timer"),
+            ("Business hours", "credits.businesscalendar", "calendar_month"),
+            ("Approval rules", "credits.approvalrule", "fact_check"),
+            ("Approver limits", "credits.approverlimit", "speed"),
+            ("Delegations", "credits.delegation", "supervisor_account"),
+            ("Exchange rates", "credits.exchangerate", "currency_exchange"),
+            ("Accounting rules", "hub.accountingrule", "rule"),
+            ("Code mappings", "hub.codemapping", "swap_horiz"),
+        ),
+    ),
     (
         "Systems",
         (
@@ -62,13 +77,17 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     return shown
 
 
+BADGES = {"hub.reviewitem": "hub.admin.home.to_review", "desk": "hub.admin.desk.badge"}
+
+
 def _item(name: str, label: str, icon: str) -> dict[str, Any]:
-    item = {"title": name, "icon": icon, "link": reverse(f"admin:{label.replace('.', '_')}_changelist")}
-    if label == "hub.reviewitem":
-        item["badge"] = "hub.admin.home.to_review"
+    page = "desk" if label == "desk" else f"{label.replace('.', '_')}_changelist"
+    item = {"title": name, "icon": icon, "link": reverse(f"admin:{page}")}
+    if label in BADGES:
+        item["badge"] = BADGES[label]
     return item
 
 
 def _visible(request: HttpRequest, label: str) -> bool:
-    app, model = label.split(".")
+    app, model = ("credits", "credit") if label == "desk" else label.split(".")
     return request.user.has_perm(f"{app}.view_{model}")

@@ -19,8 +19,9 @@ from hub.admin_ui import Choices, ReadOnlyAdmin, badge, link, named, pretty, whe
 def object_link(ref: ExternalRef) -> str:
     """A link to our object that a reference names, its name alone when it has no page."""
     label = f"{ref.object_kind.replace('_', ' ')} {ref.object_id}"
+    app = "credits" if ref.object_kind == "credit" else "canonical"
     try:
-        url = reverse(f"admin:canonical_{ref.object_kind.replace('_', '')}_change", args=[ref.object_id])
+        url = reverse(f"admin:{app}_{ref.object_kind.replace('_', '')}_change", args=[ref.object_id])
     except NoReverseMatch:
         return label
     return format_html('<a class="tie-link" href="{}">{}</a>', url, label)

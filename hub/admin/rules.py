@@ -1,4 +1,4 @@
-"""Accounting rules and code mappings: drafted by one person, approved by another, never edited once in force."""
+"""Dated rules, accounting rules and code mappings among them: one person drafts, another approves, nothing in force is edited."""
 
 from __future__ import annotations
 
@@ -35,21 +35,11 @@ class RuleForm(forms.ModelForm[Any]):
         return cleaned
 
 
-class RuleAdmin(ImportExportMixin, EditAdmin):  # type: ignore[misc]
-    """What both kinds of rule share."""
+class RuleAdmin(EditAdmin):
+    """What all kinds of dated rule share."""
 
     form = RuleForm
-    formats = (CSV,)
-    import_form_class = ImportForm
-    export_form_class = ExportForm
     change_form_outer_before_template = "admin/tieout/rule.html"
-    import_error_display: ClassVar = ("message",)
-
-    def has_import_permission(self, request: HttpRequest) -> bool:
-        return self.has_add_permission(request)
-
-    def has_export_permission(self, request: HttpRequest) -> bool:
-        return self.has_view_permission(request)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return super().has_change_permission(request, obj) and (obj is None or obj.state == "draft")
@@ -101,8 +91,8 @@ class RuleAdmin(ImportExportMixin, EditAdmin):  # type: ignore[misc]
             healed = rulebook.approve(obj, request.user)
         except rulebook.NotApproved as error:
             raise Problem(str(error)) from None
-        waiting = f"{healed} waiting step{'s go' if healed != 1 else ' goes'} on." if healed else "Nothing was waiting for it."
-        return f"Approved: in force from {obj.valid_from}. {waiting}"
+        waiting = f" {healed} waiting step{'s go' if healed != 1 else ' goes'} on." if healed else ""
+        return f"Approved: in force from {obj.valid_from}.{waiting}"
 
     def _draft_new_version(self, request: HttpRequest, obj: Any) -> str:
         if not self.may_draft(request):
@@ -128,11 +118,26 @@ def _difference(old: Any, new: Any) -> list[tuple[str, Any, Any]]:
     return [(name, before or "(none)", now or "(none)") for name, before, now in pairs if before != now]
 
 
+class FileRuleAdmin(ImportExportMixin, RuleAdmin):  # type: ignore[misc]
+    """A kind of rule that is also written and read as a file."""
+
+    formats = (CSV,)
+    import_form_class = ImportForm
+    export_form_class = ExportForm
+    import_error_display: ClassVar = ("message",)
+
+    def has_import_permission(self, request: HttpRequest) -> bool:
+        return self.has_add_permission(request)
+
+    def has_export_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+
 RULE_STATES = Choices.of("state", [("draft", "draft"), ("active", "active"), ("retired", "retired")])
 
 
 @admin.register(AccountingRule)
-class AccountingRuleAdmin(RuleAdmin):
+class AccountingRuleAdmin(FileRuleAdmin):
     """Which accounts a line is booked to."""
 
     resource_classes = (AccountingRuleResource,)
@@ -164,7 +169,7 @@ class AccountingRuleAdmin(RuleAdmin):
 
 
 @admin.register(CodeMapping)
-class CodeMappingAdmin(RuleAdmin):
+class CodeMappingAdmin(FileRuleAdmin):
     """One code of a system and what another system calls it."""
 
     resource_classes = (MappingResource,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +12,14 @@ from django.db.models import Model, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import path
+from django.urls import path, reverse
 
 from canonical.models import ExternalRef, Party
 from hub.admin.events import wanted_events
 from hub.admin.references import object_link, wanted_refs
 from hub.admin.runs import wanted_runs
 from hub.admin_ui import badge, money, named, url_of
+from hub.credits.models import Credit
 from hub.models import InboxEvent, ReviewItem, Run, Step
 
 SHOWN = 20
@@ -83,7 +85,17 @@ def _parties(term: str, exact: bool) -> Iterable[Hit]:
         yield Hit(party.name, "customer", url_of(party), party.email)
 
 
+def _credits(term: str, exact: bool) -> Iterable[Hit]:
+    found = re.fullmatch(r"CR-0*(\d{1,18})", term, re.IGNORECASE)
+    for credit in Credit.objects.filter(pk=int(found[1])).select_related("party") if found else ():
+        about = money(credit.total, credit.currency)
+        yield Hit(
+            credit.number, f"credit for {credit.party}", reverse("admin:desk_credit", args=[credit.pk]), about, badge(credit.state)
+        )
+
+
 SOURCES: tuple[tuple[str, type[Model], Callable[[str, bool], Iterable[Hit]]], ...] = (
+    ("Credits", Credit, _credits),
     ("Runs", Run, _runs),
     ("References", ExternalRef, _refs),
     ("Events", InboxEvent, _events),

@@ -22,7 +22,7 @@ from connectors.models import Connection
 from hub.audit import chain as audit
 from hub.credits import deciding, duplicates, entitling, exchange, flagging, matrix, payload, policy, posting, rows
 from hub.credits.models import Credit, CreditPolicy
-from hub.credits.models.credit import IN_BOOKS
+from hub.credits.models.credit import IN_BOOKS, OVER
 from hub.credits.refusing import NotOpened, NotReady
 from hub.credits.sla import Assessment
 from hub.engine.flow import Blocked
@@ -134,7 +134,7 @@ def open_reversal(credit: Credit, *, by: User | None, reason: str, note: str, at
             raise NotOpened(f"{first.number} is a reversal itself.")
         if first.state not in IN_BOOKS:
             raise NotOpened(f"{first.number} is {first.state}: only what is in the books is reversed.")
-        known = Credit.objects.filter(reverses=first).first()
+        known = first.reversals.exclude(state__in=OVER).first()
         if known is not None:
             raise NotOpened(f"{first.number} has a reversal already: {known.number}, {known.state}.")
         columns = {name: getattr(first, name) for name in KEPT} | {

@@ -1,7 +1,8 @@
 """What can be done about a credit that is in some systems and not in others: the one table, and carrying it out.
 
     ERP  billing  case    what a person may do
-    no   any      any     try again: nothing but the ERP makes it count, and all that comes after is found, not repeated
+    no   any      any     try again: nothing but the ERP makes it count, and all that comes after is found, not repeated;
+                          cancel it, once the ERP has refused it
     yes  no       any     try again; settle as balance, once billing has refused the credit note; take it back
     yes  yes      no      try again; close it as it stands; take it back
     yes  yes      yes     try the reading again; close it as it stands; take it back
@@ -26,7 +27,7 @@ from hub import answers
 from hub.credits import opening, writing
 from hub.credits.changing import NotAllowed, acting, changed, locked, require_note, said
 from hub.credits.models import Credit
-from hub.credits.models.credit import IN_BOOKS
+from hub.credits.models.credit import IN_BOOKS, OVER
 from hub.credits.writing import BALANCE, CHARGE, CUSTOMER_NOTE, MEMO, NOTE, REVERSAL, VOID
 from hub.flows import case_block, case_note, issue_to_credit
 from hub.models import Run, Step
@@ -143,12 +144,31 @@ def _as_balance(credit: Credit, user: User, note: str) -> None:
     _answer(credit, "retry", user, note)
 
 
+def _no_cancel(credit: Credit) -> str:
+    step = _waiting(credit)
+    refused = step is not None and step.name in POSTING and step.waiting_on is not None and step.waiting_on.cause == "refused"
+    return "" if credit.state == "posting" and refused else "Only when the ERP has refused it."
+
+
+def _cancel(credit: Credit, user: User, note: str) -> None:
+    """Nothing was posted, so nothing is taken back: the run ends, and the reference that was reserved for it is let go."""
+    step = _waiting(credit)
+    assert step is not None
+    _answer(credit, "close", user, note)
+    ExternalRef.objects.filter(connection=step.connection_id, key=step.key, state=ExternalRef.RESERVED).delete()
+    move(credit, "withdraw", by=user.username, note=note)
+
+
+POSTING = ("post", "take_back")
+"""Steps that bring a credit into the ERP's books."""
+
+
 def _no_reversal(credit: Credit) -> str:
     if credit.reverses_id is not None:
         return "It takes another one back itself."
     if credit.state not in IN_BOOKS:
         return "It is not in the books."
-    asked = Credit.objects.filter(reverses=credit).first()
+    asked = credit.reversals.exclude(state__in=OVER).first()
     return f"That is asked for already: {asked.number}, {asked.state}." if asked else ""
 
 
@@ -200,6 +220,7 @@ def _answer(credit: Credit, choice: str, user: User, note: str) -> None:
 ACTIONS: dict[str, tuple[str, Callable[[Credit], str], Callable[[Credit, User, str], None]]] = {
     "retry": ("Try again", _no_retry, _retry),
     "as_balance": ("Settle as customer balance", _no_balance, _as_balance),
+    "cancel": ("Cancel it: nothing was posted", _no_cancel, _cancel),
     "close": ("Close as it stands", _no_close, _close),
     "note": ("Post the customer's note", _no_note, _note),
     "reverse": ("Take it back", _no_reversal, _reverse),

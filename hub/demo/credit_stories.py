@@ -101,7 +101,7 @@ class CreditStories:
         if end == "reversed" and credit.state == "closed":
             self._take_back(credit)
         if end in ("closed", "reversed"):
-            for one in (credit, getattr(credit, "reversed_by", None)):
+            for one in (credit, credit.reversal):
                 if one is not None and one.state == "pending":
                     self._approve(one)
         if credit.state != end:
@@ -131,7 +131,7 @@ class CreditStories:
                 self.log(f"       {name} approved {credit}")
 
     def _take_back(self, credit: Credit) -> None:
-        if getattr(credit, "reversed_by", None) is None:
+        if credit.reversal is None:
             by, note = self.company.people["rosa"], "The outage was the customer's own."
             taken = opening.open_reversal(credit, by=by, reason=credit.reason, note=note, at=timezone.now())
             self.log(f"       rosa asks to take {credit} back: {taken}")

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from hub.admin_ui import Admin
 
-APPS = ("canonical", "connectors", "hub", "reconciliation", "auth", "django_celery_beat")
+APPS = ("canonical", "connectors", "credits", "hub", "reconciliation", "auth", "django_celery_beat")
 
 
 def admins() -> list[Admin]:

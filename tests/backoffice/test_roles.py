@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.apps import apps
 from django.contrib.auth.models import Group, Permission, User
 from django.urls import reverse
+from django.utils import timezone
 
 from canonical.models import Transition
 from connectors.models import Connection
 from hub import roles
+from hub.credits.models import BusinessCalendar, CreditPolicy, Delegation, SlaTerms
 from hub.models import ReviewItem
 from tests.backoffice import factories as make
 from tests.backoffice.conftest import Login
 from tests.backoffice.support import admins, buttons, list_url, name, page_url
+from tests.credits import factories as credits
 
 pytestmark = pytest.mark.django_db
 
@@ -82,7 +86,20 @@ def everything(people: dict[str, User], billing: Connection, erp: Connection) ->
         billing.observation_set.get(),
         Group.objects.get(name=roles.AUDITOR),
         people[roles.AUDITOR],
+        *credit_rows(people),
     ]
+
+
+def credit_rows(people: dict[str, User]) -> list[Any]:
+    """One of each kind that belongs to credits."""
+    now, draft = timezone.now(), {"valid_from": "2026-01-01", "drafted_by": people[roles.POLICY]}
+    given = {"grantor": people[roles.SENIOR], "delegate": people[roles.FINANCE], "made_by": people[roles.SENIOR]}
+    return [
+        credits.rule(roles.FINANCE), credits.limit(roles.FINANCE), credits.rate("EUR", "1.1"), credits.credit("100"),
+        BusinessCalendar.objects.create(name="office", **draft), SlaTerms.objects.create(plan="team", **draft),
+        CreditPolicy.objects.create(name="credits", **draft),
+        Delegation.objects.create(**given, starts_at=now, ends_at=now + timedelta(days=1), reason="on holiday"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("role", [*roles.ROLES, "superuser"])
@@ -92,7 +109,7 @@ def test_every_page_opens_for_every_role(role: str, login: Login, everything: li
     for site in admins():
         assert client.get(list_url(site.model)).status_code == 200, site
     for obj in everything:
-        assert client.get(page_url(obj)).status_code == 200, obj
+        assert client.get(page_url(obj), follow=True).status_code == 200, obj
         assert client.get(page_url(obj, "history")).status_code == 200, obj
 
 

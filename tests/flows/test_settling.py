@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
 from django.test import override_settings
 from django.utils import timezone
 
 from canonical import xref
 from canonical.commands import Written
+from canonical.models import ExternalRef
 from connectors.clients import forget_clients
 from connectors.vendors.stripe.fake import StripeTwin
 from connectors.vendors.tryton.fake import TrytonTwin
@@ -24,7 +26,7 @@ from hub.credits.changing import NotAllowed
 from hub.credits.models import Credit
 from hub.engine import pump
 from hub.engine.worker import Worker
-from hub.models import Run
+from hub.models import Run, Step
 from hub.roles import FINANCE, OPERATOR
 from tests.credits.factories import person
 from tests.flows.test_issue_to_credit import balance, billed, memos, notes, until_told
@@ -34,10 +36,10 @@ from tests.support.time import elapse, work
 REASON = "agreed with finance"
 ALLOWED = {
     # ERP, billing, case
-    (False, False, False): {"retry"},
-    (False, False, True): {"retry"},
-    (False, True, False): {"retry"},
-    (False, True, True): {"retry"},
+    (False, False, False): {"retry", "cancel"},
+    (False, False, True): {"retry", "cancel"},
+    (False, True, False): {"retry", "cancel"},
+    (False, True, True): {"retry", "cancel"},
     (True, False, False): {"retry", "as_balance", "reverse"},
     (True, False, True): {"retry", "as_balance", "reverse"},
     (True, True, False): {"retry", "close", "reverse"},
@@ -93,19 +95,60 @@ def test_only_approvers_settle_and_they_say_why(crediting: Crediting) -> None:
             settling.act(credit, "as_balance", user, note=note)
 
 
-def test_what_the_erp_refused_is_tried_again(crediting: Crediting, tryton_twin: TrytonTwin) -> None:
+def refused_by_the_erp(crediting: Crediting, twin: TrytonTwin) -> tuple[Credit, dict[str, Any]]:
+    """A credit whose account has gone from the ERP, and that account."""
     invoice = crediting.invoiced()
-    accounts = tryton_twin.db.tables["account.account"]
+    accounts = twin.db.tables["account.account"]
     credit = crediting.ask(invoice, "10.00")
     hidden = next(row for row in accounts.values() if row["code"] == "4.2.2")
     hidden["code"] = "moved"
     forget_clients()
     crediting.approve(credit)
     work()
-    assert (allowed(credit), settling.outcome(credit)) == ({"retry"}, settling.Outcome(False, False, False))
+    assert (allowed(credit), settling.outcome(credit)) == ({"retry", "cancel"}, settling.Outcome(False, False, False))
+    return credit, hidden
+
+
+def test_what_the_erp_refused_is_tried_again(crediting: Crediting, tryton_twin: TrytonTwin) -> None:
+    credit, hidden = refused_by_the_erp(crediting, tryton_twin)
+    assert credit.invoice
     hidden["code"] = "4.2.2"
     press(crediting, credit, "retry")
-    assert (credit.state, len(memos(crediting)), len(notes(crediting, invoice))) == ("closed", 1, 1)
+    assert (credit.state, len(memos(crediting)), len(notes(crediting, credit.invoice))) == ("closed", 1, 1)
+
+
+def test_what_the_erp_refused_is_cancelled_and_leaves_nothing_anywhere(crediting: Crediting, tryton_twin: TrytonTwin) -> None:
+    credit, _ = refused_by_the_erp(crediting, tryton_twin)
+    assert credit.invoice
+    press(crediting, credit, "cancel")
+    assert (credit.state, crediting.run_of(credit).state) == ("withdrawn", "closed")
+    assert not memos(crediting) and not notes(crediting, credit.invoice)
+    assert not ExternalRef.objects.filter(object_kind="credit", object_id=credit.pk, state="reserved").exists()
+    assert AuditEntry.objects.filter(action="credit.settled.cancel").exists()
+
+
+def test_a_credit_that_the_erp_may_hold_is_not_cancelled_by_anybody(crediting: Crediting, tryton_twin: TrytonTwin) -> None:
+    credit, _ = refused_by_the_erp(crediting, tryton_twin)
+    for state in ("ready", "unknown", "done"):
+        Step.objects.filter(run=crediting.run_of(credit), name="post").update(state=state, waiting_on=None)
+        with pytest.raises(IntegrityError, match="may get it"), transaction.atomic():
+            Credit.objects.filter(pk=credit.pk).update(state="withdrawn")
+    xref.bind(crediting.world.erp.pk, f"credit/{credit.uid}", Written(external_id="memo_1"))
+    with pytest.raises(IntegrityError, match="may get it"), transaction.atomic():
+        Credit.objects.filter(pk=credit.pk).update(state="withdrawn")
+
+
+def test_a_rejected_reversal_does_not_stand_in_the_way_of_the_next(crediting: Crediting) -> None:
+    credit = refused_by_billing(crediting)
+    settling.act(credit, "reverse", crediting.decider, note=REASON)
+    first = Credit.objects.get(reverses=credit)
+    deciding.reject(first, person("second", FINANCE), revision=1, reason_code="not_due", note="the credit stays as it is")
+    assert "reverse" in allowed(credit)
+    settling.act(credit, "reverse", crediting.decider, note=REASON)
+    second = Credit.objects.filter(reverses=credit).latest("pk")
+    assert (second.state, credit.reversal) == ("pending", second)
+    with pytest.raises(IntegrityError, match="one_live_reversal_per_credit"), transaction.atomic():
+        crediting.take_back(credit)
 
 
 def refused_by_billing(crediting: Crediting) -> Credit:

@@ -91,7 +91,7 @@ class Credit(FSMModelMixin, BusinessObject):
     decided_at = models.DateTimeField(null=True, blank=True)
 
     # relatives
-    reverses = models.OneToOneField("self", models.PROTECT, null=True, blank=True, related_name="reversed_by")
+    reverses = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="reversals")
     split_from = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="parts")
     duplicate_of = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="duplicates")
     duplicate_why = models.CharField(max_length=200, blank=True)
@@ -105,6 +105,7 @@ class Credit(FSMModelMixin, BusinessObject):
             models.CheckConstraint(condition=Q(total=F("net") + F("tax")), name="support_credit_total_is_net_plus_tax"),
             models.CheckConstraint(condition=Q(net__gt=0, tax__gte=0), name="support_credit_is_positive"),
             models.CheckConstraint(condition=Q(reverses__isnull=True) | ~Q(reverses=F("id")), name="credit_reverses_another"),
+            models.UniqueConstraint(fields=["reverses"], condition=~Q(state__in=OVER), name="one_live_reversal_per_credit"),
             models.CheckConstraint(
                 condition=~Q(state="stopped") | Q(duplicate_of__isnull=False), name="stopped_credit_names_the_first_one"
             ),
@@ -148,6 +149,11 @@ class Credit(FSMModelMixin, BusinessObject):
         return f"CR-{self.pk:06d}" if self.pk else "CR-new"
 
     @property
+    def reversal(self) -> Credit | None:
+        """The reversal that stands or is being decided, the newest one that came to nothing, or None."""
+        return self.reversals.order_by(models.Case(models.When(state__in=OVER, then=1), default=0), "-pk").first()
+
+    @property
     def makers(self) -> set[int]:
         """Ids of the users who may not approve it."""
         return {pk for pk in (self.made_by_id, self.edited_by_id) if pk}
@@ -182,9 +188,9 @@ class Credit(FSMModelMixin, BusinessObject):
     def expire(self) -> None:
         """Nobody decided in time. Never an approval."""
 
-    @transition(state, source=["pending", "needs_info", "returned", "stopped", "approved"], target="withdrawn")
+    @transition(state, source=[*UNDECIDED, "approved", "posting"], target="withdrawn")
     def withdraw(self) -> None:
-        """Cancelled before anything was posted."""
+        """Cancelled before anything was posted: also when the ERP has refused it (a trigger checks that)."""
 
     @transition(state, source="pending", target="split")
     def split(self) -> None:
@@ -194,7 +200,7 @@ class Credit(FSMModelMixin, BusinessObject):
 
     @transition(state, source="approved", target="posting")
     def release(self) -> None:
-        """The undo window is over: from here on only a reversal takes it back."""
+        """The undo window is over: once the ERP has it, only a reversal takes it back."""
 
     @transition(state, source="posting", target="posted")
     def post(self) -> None:

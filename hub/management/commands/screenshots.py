@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Count
 
 from connectors.models import Connection
+from hub.credits.models import Credit, CreditPolicy
 from hub.models import ReviewItem, Run
 
 CHROMIUMS = ("chromium-headless-shell", "chromium", "google-chrome")
@@ -28,7 +29,7 @@ def chromium() -> str:
 
 
 def pages() -> dict[str, str]:
-    """Picture → address. The liveliest run, question and connection there are."""
+    """Picture → address. The liveliest run, question, credit and connection there are."""
     recent = Run.objects.filter(flow="order_to_cash").order_by("-id")[:200]
     stories = Run.objects.filter(pk__in=[run.pk for run in recent]).annotate(length=Count("steps"))
     run = stories.order_by("-length", "-id").first()
@@ -36,6 +37,12 @@ def pages() -> dict[str, str]:
     item = open_items.exclude(cause="misconfigured").first() or ReviewItem.objects.order_by("-id").first()
     connection = Connection.objects.filter(role="erp").exclude(state="revoked").first() or Connection.objects.first()
     found = {"home": "/admin/", "runs": "/admin/hub/run/", "review-list": "/admin/hub/reviewitem/?state=open"}
+    found |= {"desk": "/admin/desk/?tab=pending", "policies": "/admin/credits/creditpolicy/"}
+    telling = Credit.objects.exclude(calculation={}).exclude(case=None).order_by("-total")
+    if credit := telling.filter(state="pending").first() or telling.first() or Credit.objects.order_by("-id").first():
+        found["desk-credit"] = f"/admin/desk/{credit.pk}/?tab=pending"
+    if policy := CreditPolicy.objects.order_by("-version").first():
+        found["credit-policy"] = f"/admin/credits/creditpolicy/{policy.pk}/change/"
     if run:
         found["run-timeline"] = f"/admin/hub/run/{run.pk}/change/"
     if item:
