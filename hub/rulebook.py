@@ -46,10 +46,7 @@ def approve(row: DatedRule, user: Any) -> int:
             _retire(row.replaces, row, by)
         row.approved_by, row.approved_at = user, timezone.now()
         move(row, "approve", by=by, save=["approved_by", "approved_at"])
-        if isinstance(row, AccountingRule | CodeMapping):
-            healed = booking.heal_with(row, by=by)
-        else:
-            healed = booking.heal_set_up(by=by)
+        healed = booking.heal_with(row, by=by) if isinstance(row, AccountingRule | CodeMapping) else booking.heal_set_up(by=by)
         audit.append(
             f"{row._meta.model_name}.approved", actor=by, obj=row, policy=row.label, source="admin",
             before=_said(row.replaces) if row.replaces else {}, after=_said(row),

@@ -9,8 +9,8 @@ from django.db import connection
 
 GUARDED = """
     SELECT DISTINCT tgrelid::regclass::text FROM pg_trigger
-    WHERE tgname IN ('facts_are_never_truncated', 'approved_rules_keep_what_they_say', 'credits_are_never_deleted', 'signed_closes_stay',
-                     'approved_policies_keep_their_rules')
+    WHERE tgname IN ('facts_are_never_truncated', 'approved_rules_keep_what_they_say', 'credits_are_never_deleted',
+                     'signed_closes_stay', 'approved_policies_keep_their_rules')
 """
 
 

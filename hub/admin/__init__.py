@@ -10,6 +10,7 @@ from hub.admin import (
     credits,
     desk,
     events,
+    hooks,
     people,
     policies,
     references,
@@ -23,7 +24,7 @@ admin.site.site_title = admin.site.site_header = "Tieout"
 admin.site.index_title = "Home"
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 # The theme's hook for pages of our own.
-admin.site.extra_urls = lambda: [*search.urls(), *desk.urls()]  # type: ignore[attr-defined]
+admin.site.extra_urls = lambda: [*search.urls(), *desk.urls(), *(page for pages in hooks.PAGES for page in pages())]  # type: ignore[attr-defined]
 
 __all__ = [
     "audit",
@@ -32,6 +33,7 @@ __all__ = [
     "credits",
     "desk",
     "events",
+    "hooks",
     "people",
     "policies",
     "references",

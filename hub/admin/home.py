@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from connectors.models import BREAKER_AFTER, Connection, Cursor
+from hub.admin import hooks
 from hub.admin.reviews import groups, show_money
 from hub.admin.timeline import duration
 from hub.credits.models import Credit
@@ -33,6 +34,7 @@ def home(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "credits": _credits(),
         "counts": _counts(steps),
         "connections": _connections(steps),
+        "cards": hooks.cards(request),
         "today": cache.get_or_set("home:today", _today, FRESH),
         "title": "Home",
     }

@@ -7,7 +7,10 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 
-GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
+Group = tuple[str, tuple[tuple[str, str, str], ...]]
+"""A title, and its entries: name, model or page, icon."""
+
+GROUPS: list[Group] = [
     (
         "Work",
         (
@@ -63,7 +66,18 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Audit trail", "audit.auditentry", "history_edu"),
         ),
     ),
-)
+]
+PAGES = {"desk": "credits.view_credit"}
+"""Pages that are no list of a model, with the permission to see them."""
+BADGES = {"hub.reviewitem": "hub.admin.home.to_review", "desk": "hub.admin.desk.badge"}
+
+
+def add(group: Group, *, after: str, pages: dict[str, str], badges: dict[str, str]) -> None:
+    """Put a group of an app above the hub behind the group `after`."""
+    place = next(index for index, (title, _) in enumerate(GROUPS) if title == after)
+    GROUPS.insert(place + 1, group)
+    PAGES.update(pages)
+    BADGES.update(badges)
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
@@ -77,11 +91,9 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     return shown
 
 
-BADGES = {"hub.reviewitem": "hub.admin.home.to_review", "desk": "hub.admin.desk.badge"}
-
 
 def _item(name: str, label: str, icon: str) -> dict[str, Any]:
-    page = "desk" if label == "desk" else f"{label.replace('.', '_')}_changelist"
+    page = label if label in PAGES else f"{label.replace('.', '_')}_changelist"
     item = {"title": name, "icon": icon, "link": reverse(f"admin:{page}")}
     if label in BADGES:
         item["badge"] = BADGES[label]
@@ -89,5 +101,7 @@ def _item(name: str, label: str, icon: str) -> dict[str, Any]:
 
 
 def _visible(request: HttpRequest, label: str) -> bool:
-    app, model = ("credits", "credit") if label == "desk" else label.split(".")
+    if label in PAGES:
+        return request.user.has_perm(PAGES[label])
+    app, model = label.split(".")
     return request.user.has_perm(f"{app}.view_{model}")

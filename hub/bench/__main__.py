@@ -28,8 +28,6 @@ def main() -> None:
     given = parser.parse_args()
     call_command("migrate", interactive=False, verbosity=0)
     for name in given.names:
-        sizes = {"workflow": ("history", given.history), "desk": ("credits", given.credits), "reconcile": ("rows", given.rows)}
-        option, size = sizes.get(name, ("", None))
         offered = {"workflow": {"history": given.history}, "desk": {"credits": given.credits}, "reconcile": {"rows": given.rows}}
         options: dict[str, Any] = {option: value for option, value in offered.get(name, {}).items() if value}
         rows = importlib.import_module(BENCHES[name]).run(given.seconds, **options)

@@ -175,10 +175,15 @@ def post_invoice(run: Run) -> Request | None:
     document = invoice(run)
     if document is None or document.state != "mapped":
         return None
+    return posting_of(document, key(run), source(run), erp(run))
+
+
+def posting_of(document: Invoice, key: str, billing: Connection, erp: Connection) -> PostInvoice:
+    """A booked invoice as the ERP is asked to post it. Raises xref.NotThere when the ERP lacks the customer."""
     return PostInvoice(
-        key=key(run), party=customer_id(run, document.party), number=document.number, currency=document.currency,
-        document_on=document.issued_on, due_on=document.due_on,
-        payment_term=booking.payment_term(document, source(run)), lines=booking.posting_lines(document), total=document.total,
+        key=key, party=xref.id_of("party", document.party_id, erp.pk), number=document.number,
+        currency=document.currency, document_on=document.issued_on, due_on=document.due_on,
+        payment_term=booking.payment_term(document, billing), lines=booking.posting_lines(document), total=document.total,
         journal=next((line.posting["journal"] for line in document.lines.all() if line.posting), ""), note=document.number,
     )  # fmt: skip
 
@@ -242,10 +247,15 @@ def register_payment(run: Run) -> Request | None:
         return None
     if xref.external("invoice", document.pk, erp(run).pk, "payment"):
         return None
+    return payment_of(document, key(run, "payment"), erp(run), document.number or run.subject_id)
+
+
+def payment_of(document: Invoice, key: str, erp: Connection, reference: str) -> RegisterPayment:
+    """What billing received for an invoice, as the ERP is asked to register it. Raises xref.NotThere."""
     return RegisterPayment(
-        key=key(run, "payment"), invoice=xref.id_of("invoice", document.pk, erp(run).pk),
-        party=customer_id(run, document.party), amount=document.paid, currency=document.currency,
-        paid_on=document.paid_on or document.issued_on, reference=document.number or run.subject_id,
+        key=key, invoice=xref.id_of("invoice", document.pk, erp.pk),
+        party=xref.id_of("party", document.party_id, erp.pk), amount=document.paid, currency=document.currency,
+        paid_on=document.paid_on or document.issued_on, reference=reference,
     )  # fmt: skip
 
 
