@@ -168,10 +168,10 @@ def test_webhooks_of_both_pass_both_verifications(server: LocalstripePeer | Stri
 
 @pytest.mark.parametrize("reason", ["lock is missing", "pip fails"])
 def test_a_peer_that_cannot_be_installed_says_why(reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock = tmp_path / "peer-localstripe.txt"
+    peer = LocalstripePeer(tmp_path)
+    lock = peer.place.lock = tmp_path / "peer-localstripe.txt"
     if reason == "pip fails":
         lock.write_text("no-such-package-of-ours==0 --hash=sha256:" + "0" * 64 + "\n")
-    monkeypatch.setattr("hub.demo.peers.localstripe.LOCK", lock)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(PeerUnavailable, match="localstripe"):
-        LocalstripePeer(tmp_path).start()
+        peer.start()

@@ -27,7 +27,6 @@ from connectors.vendors.roundup.client import Credentials, Roundup, Settings
 from connectors.vendors.roundup.commands import marker
 from connectors.vendors.roundup.fake import PASSWORD, RoundupTwin
 from hub.demo.peers import PeerUnavailable
-from hub.demo.peers import roundup as peer_module
 from hub.demo.peers.roundup import RoundupPeer
 from hub.demo.peers.roundup_people import Person
 from tests.connectors.sink import Sink
@@ -459,7 +458,8 @@ def test_a_sweep_meets_every_issue_however_small_the_pages_and_busy_the_desk(des
 # the peer itself -------------------------------------------------------------------------------------------
 
 
-def test_without_a_lock_there_is_nothing_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peer_module, "LOCK", tmp_path / "missing.txt")
+def test_without_a_lock_there_is_nothing_to_install(tmp_path: Path) -> None:
+    peer = RoundupPeer(tmp_path)
+    peer.place.lock = tmp_path / "missing.txt"
     with pytest.raises(PeerUnavailable, match=r"missing\.txt is missing"):
-        RoundupPeer(tmp_path).start()
+        peer.start()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.demo.peers import PeerUnavailable, process, tryton
+from hub.demo.peers import PeerUnavailable, process
 from hub.demo.peers.process import Guarded
 from hub.demo.peers.tryton import TrytonPeer
 
@@ -68,14 +68,16 @@ def test_a_killed_parent_takes_its_peers_with_it(fifo: Path, tmp_path: Path) -> 
         assert alive.read() == ""
 
 
-def test_what_cannot_be_installed_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock = tmp_path / "lock.txt"
-    lock.write_text("trytond==8.0.12\n")
-    monkeypatch.setattr(tryton, "LOCK", lock)
+def test_what_cannot_be_installed_says_so(tmp_path: Path) -> None:
+    peer = TrytonPeer(tmp_path / "state", os.environ["DATABASE_URL"])
+    peer.place.lock = tmp_path / "lock.txt"
+    peer.place.lock.write_text("trytond==8.0.12\n")
     with pytest.raises(PeerUnavailable, match=r"(?i)hash"):
-        TrytonPeer(tmp_path / "state", os.environ["DATABASE_URL"]).start()
+        peer.start()
 
 
-def test_without_a_lock_there_is_nothing_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tryton, "LOCK", tmp_path / "missing.txt")
-    assert not TrytonPeer.installable()
+def test_without_a_lock_there_is_nothing_to_install(tmp_path: Path) -> None:
+    peer = TrytonPeer(tmp_path / "state", os.environ["DATABASE_URL"])
+    peer.place.lock = tmp_path / "missing.txt"
+    with pytest.raises(PeerUnavailable, match=r"missing\.txt is missing"):
+        peer.start()

@@ -9,16 +9,12 @@ the Python of a user's home, root's too, cannot be run by anyone else.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import os
 import secrets
 import shutil
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,9 +22,9 @@ import requests
 
 from hub.config import ROOT
 from hub.demo.peers import PeerUnavailable
+from hub.demo.peers.place import Place, environment
 from hub.demo.peers.process import Guarded, free_port
 
-LOCK = ROOT / "requirements" / "peer-roundup.txt"
 OURS = ROOT / "connectors" / "vendors" / "roundup" / "tracker"
 START_TIMEOUT = 30.0
 
@@ -78,10 +74,9 @@ class RoundupPeer:
     """One tracker, new with every start and gone with `stop`. `log` receives progress for people."""
 
     def __init__(self, state_dir: Path, port: int | None = None, *, log: Callable[[str], None] = lambda line: None) -> None:
-        self.home = state_dir.resolve() / "peers" / "roundup"
-        self.venv = self.home / "venv"
+        self.place = Place(state_dir, "roundup", "Roundup", log)
         self.port = port or free_port()
-        self.tracker = self.home / f"tracker-{self.port}"
+        self.tracker = self.place.home / f"tracker-{self.port}"
         self.log = log
         self._server: Guarded | None = None
         self._info: RoundupInfo | None = None
@@ -102,9 +97,8 @@ class RoundupPeer:
         """Install, where that is still to be done, set up and serve. Raises PeerUnavailable with the reason."""
         passwords = {name: secrets.token_urlsafe(12) for name in ("admin", *PEOPLE)}
         try:
-            self.home.mkdir(parents=True, exist_ok=True)
-            with self._alone():
-                self._install()
+            with self.place.alone():
+                self.place.install()
             self._set_up(passwords)
             self._serve()
         except (OSError, subprocess.SubprocessError) as error:
@@ -134,28 +128,15 @@ class RoundupPeer:
         """Send no webhooks any more."""
         (self.tracker / "tieout.ini").unlink(missing_ok=True)
 
-    def _install(self) -> None:
-        if not LOCK.exists():
-            raise PeerUnavailable(f"Roundup: {LOCK.name} is missing")
-        wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
-        stamp = self.venv / ".lock"
-        if stamp.exists() and stamp.read_text() == wanted:
-            return
-        self.log("installing Roundup into an environment of its own")
-        self._run(sys.executable, "-m", "venv", "--clear", str(self.venv))
-        pip = (str(self.venv / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", "--no-input")
-        self._run(*pip, "--require-hashes", "--requirement", str(LOCK))
-        stamp.write_text(wanted)
-
     def _set_up(self, passwords: dict[str, str]) -> None:
         """A tracker of the classic template with our files and people in it."""
         shutil.rmtree(self.tracker, ignore_errors=True)
         self.tracker.mkdir(mode=0o700)
-        admin = (str(self.venv / "bin" / "roundup-admin"), "-i", str(self.tracker))
+        admin = (self.place.binary("roundup-admin"), "-i", str(self.tracker))
         # Few rounds: every call logs in, the passwords are random, and nobody reads them but this process.
         mail = f"mail_domain=support.example,mail_host=localhost,mail_debug={self.tracker / 'mail.log'}"
         settings = f"tracker_web={self.base_url},{mail},password_pbkdf2_default_rounds=1000"
-        self._run(*admin, "install", "classic", "sqlite", settings)
+        self.place.run(*admin, "install", "classic", "sqlite", settings)
         shutil.copy(OURS / "tieout_rest.py", self.tracker / "interfaces.py")
         shutil.copy(OURS / "tieout_detector.py", self.tracker / "detectors")
         (self.tracker / "lib").mkdir(exist_ok=True)
@@ -165,12 +146,12 @@ class RoundupPeer:
         with (self.tracker / "initial_data.py").open("a") as data:
             for name, roles in PEOPLE.items():
                 data.write(USER.format(name=name, password=passwords[name], mail=f"{name}@example.com", roles=roles))
-        self._run(*admin, "initialise", passwords["admin"])
+        self.place.run(*admin, "initialise", passwords["admin"])
 
     def _serve(self) -> None:
-        log = self.home / "server.log"
-        command = (str(self.venv / "bin" / "python"), "-I", "-c", SERVER, str(self.tracker), str(self.port))
-        self._server = Guarded(command, log=log, env=_environment())
+        log = self.place.home / "server.log"
+        command = (self.place.binary("python"), "-I", "-c", SERVER, str(self.tracker), str(self.port))
+        self._server = Guarded(command, log=log, env=environment())
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline and self._server.is_running:
             with suppress(requests.RequestException):
@@ -178,22 +159,3 @@ class RoundupPeer:
                     return
             time.sleep(0.05)
         raise PeerUnavailable(f"Roundup did not answer; see {log.name}: {log.read_text(errors='replace')[-800:]}")
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One process at a time installs; the others find it done."""
-        with (self.home / "lock").open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-
-    def _run(self, *command: str) -> None:
-        done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=600)
-        if done.returncode:
-            said = (done.stderr or done.stdout).strip()[-800:]
-            raise PeerUnavailable(f"Roundup: {Path(command[0]).name} failed: {said}")
-
-
-def _environment() -> dict[str, str]:
-    """Ours, without what would make the peer read the hub's packages or settings."""
-    hidden = ("PYTHON", "DJANGO_", "VIRTUAL_ENV", "TRACKER_HOME", "ROUNDUP")
-    return {name: value for name, value in os.environ.items() if not name.startswith(hidden)}

