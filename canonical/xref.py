@@ -103,3 +103,33 @@ def supersede(old: ExternalRef, survivor: ExternalRef) -> None:
             raise AlreadyBound(f"{old} cannot lead to {survivor}")
         old.state, old.superseded_by, old.valid_to = ExternalRef.SUPERSEDED, survivor, Now()
         old.save(update_fields=["state", "superseded_by", "valid_to"])
+
+
+def replace(
+    connection_id: int, kind: str, external_id: str, object_kind: str, object_id: int, *, provenance: str,
+    key: str | None = None, number: str = "",
+) -> ExternalRef:  # fmt: skip
+    """Say that a system holds our object as `external_id` from now on; the id it had there before leads to the new one.
+
+    `key` is what the new one was made under; None keeps the key of the one before. Saying it again changes nothing.
+    Raises AlreadyBound when the id is another object's.
+    """
+    with transaction.atomic():
+        rows = ExternalRef.objects.select_for_update().exclude(state=ExternalRef.SUPERSEDED)
+        taken = rows.filter(connection_id=connection_id, kind=kind, external_id=external_id).first()
+        if taken is not None:
+            if (taken.object_kind, taken.object_id) != (object_kind, object_id):
+                raise AlreadyBound(f"{kind} {external_id} is {taken.object_kind} {taken.object_id}, not {object_kind} {object_id}")
+            return taken
+        old = rows.filter(connection_id=connection_id, kind=kind, object_kind=object_kind, object_id=object_id).first()
+        if old is not None:
+            old.state, old.valid_to = ExternalRef.SUPERSEDED, Now()
+            old.save(update_fields=["state", "valid_to"])
+        made = ExternalRef.objects.create(
+            connection_id=connection_id, kind=kind, external_id=external_id, object_kind=object_kind, object_id=object_id,
+            number=number, key=key or (old.key if old else None), provenance=provenance,
+        )  # fmt: skip
+        if old is not None:
+            old.superseded_by = made
+            old.save(update_fields=["superseded_by"])
+        return made

@@ -7,7 +7,8 @@ A vendor package has a module `conformance` with a `KIT`; there is no test file 
 - `parse`, from a sample's bytes to canonical objects, and the samples: `samples/<name>.json` is what the vendor sends,
   `samples/<name>.expected.json` what we understand: `{"envelope": …, "objects": […] or "bad payload"}`;
 - `unknown_event`, a delivery of a type the connector does not know, and `sign`, which gives a body its headers;
-- for every command a `Probe`; for every stream of `pages` a filler; for every kind of `fetch` an id that exists.
+- for every command a `Probe`; for every stream of `pages` and kind of `extracts` a filler; for every kind of `fetch` an id
+  that exists.
 
 A capability that is left out fails its check unless `omissions` has a written reason under the check's name.
 `python -m connectors.sdk.conformance <vendor>` runs the checks and `--write` renews the expected results, whose diff is
@@ -68,7 +69,7 @@ class Kit:
     """(body, secret, Unix time) → headers, their names in lower case."""
     probes: Mapping[str, Probe] = field(default_factory=dict)
     fill: Mapping[str, Callable[[Any], set[str]]] = field(default_factory=dict)
-    """Stream → put more than a page into the twin; the ids of the objects that the stream must then bring."""
+    """Stream of `pages` or kind of `extracts` → put more than a page into the twin; the ids of what must then be brought."""
     disturb: Callable[[Any], object] | None = None
     """Create something more in the twin while a sweep is under way."""
     known: Mapping[str, Callable[[Any], str]] = field(default_factory=dict)
@@ -119,9 +120,9 @@ def kit_of(vendor: str) -> Kit:
 
 def checks() -> Mapping[str, Callable[[Kit], None]]:
     """Every check by its name."""
-    from connectors.sdk.checks import protocol, reading, shape, writing
+    from connectors.sdk.checks import extracting, protocol, reading, shape, writing
 
-    return {**shape.CHECKS, **protocol.CHECKS, **reading.CHECKS, **writing.CHECKS}
+    return {**shape.CHECKS, **protocol.CHECKS, **reading.CHECKS, **extracting.CHECKS, **writing.CHECKS}
 
 
 def call() -> Call:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from decimal import Decimal
 from typing import Any
 
@@ -65,11 +66,15 @@ def story(crediting: Crediting, stripe_twin: StripeTwin, tryton_twin: TrytonTwin
     return Story(crediting, {"stripe": stripe_twin, "tryton": tryton_twin, "zendesk": crediting.desk})
 
 
+THOROUGH = bool(os.environ.get("CRASHES"))
+"""With CRASHES=all every pair is told; without, every second one, so that each fault and each request still has its turns."""
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=name_of)
 def test_any_write_of_any_step_may_fail(story: Story, fault: Any) -> None:
     sites = [site for site in story.sites() if site.writes]
     assert {site.step for site in sites} == {"post", "credit_note", "write", "tell"}
-    for site in sites:
+    for site in sites if THOROUGH else sites[FAULTS.index(fault) % 2 :: 2]:
         trouble = Trouble(site, fault, None, site.step)
         story.check(story.tell(trouble), site, fault)
         assert trouble.armed is not None
@@ -78,11 +83,11 @@ def test_any_write_of_any_step_may_fail(story: Story, fault: Any) -> None:
 @pytest.mark.parametrize("step", STEPS)
 def test_the_worker_may_die_at_any_point_of_any_step_while_a_system_fails(story: Story, step: str) -> None:
     sites = itertools.cycle([site for site in story.sites() if site.step == step] or [None])
-    faults = itertools.cycle(FAULTS)
+    faults = itertools.cycle(FAULTS if THOROUGH else [*FAULTS, None])
     for point in filter(None, CRASHES):
         if step in LOCAL and point in ("before_call", "after_call"):
             continue
-        for fault in (None, next(faults)):
+        for fault in (None, next(faults)) if THOROUGH else (next(faults),):
             site = next(sites)
             trouble = Trouble(site, fault if site else None, point, step)
             story.check(story.tell(trouble), step, point, site, fault)

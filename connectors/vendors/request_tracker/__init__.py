@@ -15,7 +15,7 @@ from canonical.commands import PostNote, WriteCase
 from connectors.sdk.contract import Command, Connector, Limits, WriteSafety
 from connectors.sdk.redaction import without_cards
 from connectors.sdk.signatures import StampedScheme
-from connectors.vendors.request_tracker import commands, events, reading
+from connectors.vendors.request_tracker import commands, events, extracts, reading
 from connectors.vendors.request_tracker.client import Credentials, RequestTracker, Settings
 
 SIGNATURE = StampedScheme("X-RT-Signature")
@@ -37,6 +37,8 @@ CONNECTOR = Connector(
     events=events.EVENTS,
     fetch={"support_case": reading.fetch_case, "party": reading.fetch_party},
     pages={"events": reading.page_transactions},
+    extracts=extracts.EXTRACTS,
+    totals=extracts.TOTALS,
     commands={command.name: command for command in COMMANDS},
     # RT answers after its scrips have run, mail and webhooks included; web servers in front of it give up after a minute.
     quiet=timedelta(seconds=90),

@@ -111,7 +111,7 @@ class RequestTracker:
         """The first page of what happened on tickets, in the order of ids. Empty: there is no more."""
         asked = f"ObjectType = 'RT::Ticket' AND {SILENT} AND {query}"
         order = "DESC" if newest_first else "ASC"
-        return _items(self.get(call, "transactions", query=asked, orderby="id", order=order, per_page=PAGE, fields=TOLD))
+        return items_of(self.get(call, "transactions", query=asked, orderby="id", order=order, per_page=PAGE, fields=TOLD))
 
     def history(self, call: Call, ticket: str) -> Iterator[Json]:
         """Everything that happened on one ticket itself, not on those merged into it."""
@@ -128,7 +128,7 @@ class RequestTracker:
             call, "POST", self.settings.base_url, f"{API}/ticket/{ticket}/attachments",
             write=False, params=params, json=conditions, headers=self._headers,
         )  # fmt: skip
-        return _items(object_of(answer))
+        return items_of(object_of(answer))
 
     def user(self, call: Call, login: str) -> Json:
         """What RT tells us of a user: for those who administer nothing it is name, address and whether they are staff."""
@@ -204,7 +204,8 @@ def object_of(response: requests.Response) -> Json:
     return answer
 
 
-def _items(page: Json) -> list[Json]:
+def items_of(page: Json) -> list[Json]:
+    """The items of one page. Raises Busy when the answer is none."""
     items = page.get("items")
     if not isinstance(items, list) or not all(isinstance(item, dict) and str(item.get("id")).isdigit() for item in items):
         raise Busy("a page without items that have ids", code="unreadable_answer")

@@ -42,6 +42,15 @@ def fill_events(twin: RequestTrackerTwin) -> set[str]:
     return made
 
 
+def fill_credits(twin: RequestTrackerTwin) -> set[str]:
+    """More than a page of tickets that show a credit, and one that does not."""
+    made = [a_ticket(twin) for _ in range(PAGE + 21)]
+    for number in made[1:]:
+        shown = {"Credit State": "credited", "Credit Number": "CR-1", "Credit Amount": "12.50 EUR"}
+        twin.act(int(number), "hub", CustomFields=shown)
+    return set(made[1:])
+
+
 def block(twin: RequestTrackerTwin, key: str) -> WriteCase:
     """A credit's state on a new ticket."""
     values = {"credit_state": "posted", "credit_number": key, "credit_amount": "120.00", "credit_currency": "EUR"}
@@ -91,7 +100,7 @@ KIT = Kit(
         "write_case": Probe(block, blocks, "PUT /REST/2.0/ticket/"),
         "post_note": Probe(note, notes, r"POST /REST/2.0/ticket/\d+/comment"),
     },
-    fill={"events": fill_events},
+    fill={"events": fill_events, "support_credit": fill_credits},
     disturb=a_ticket,
     known={"support_case": a_ticket, "party": a_party},
     omissions={

@@ -37,7 +37,9 @@ TOKEN, AGENT_TOKEN = "1-27-twin-token-of-the-hub", "1-29-twin-token-of-an-agent"
 LOGINS = {TOKEN: "hub", AGENT_TOKEN: "ines"}
 SIGNATURE = StampedScheme("X-RT-Signature")
 API = "/REST/2.0/"
-CONDITION = re.compile(r"('CF\.\{(?P<cf>.+?)\}'|(?P<name>\w+)) (?P<how>=|!=|<|>) ('(?P<text>(\\.|[^'])*)'|(?P<number>\d+))")
+CONDITION = re.compile(
+    r"('CF\.\{(?P<cf>.+?)\}'|(?P<name>\w+)) (?P<how>=|!=|<|>|IS NOT) ('(?P<text>(\\.|[^'])*)'|(?P<number>\d+)|NULL)"
+)
 
 
 class RequestTrackerTwin(Twin):
@@ -189,7 +191,9 @@ class RequestTrackerTwin(Twin):
             case ["tickets"]:
                 wanted = list(_conditions(query["query"]))
                 found = [row for row in self.desk.tickets.values() if all(holds(row) for holds in wanted)]
-                return _page([{"id": str(row["id"]), "type": "ticket"} for row in found], query, len(found))
+                if query.get("order") == "DESC":
+                    found.reverse()
+                return _page([_listed(row, query.get("fields", "")) for row in found], query, len(found))
             case ["transactions"]:
                 wanted = list(_conditions(query["query"]))
                 seen = [row for row in self.desk.transactions if self.desk.tickets[row["ticket"]]["Queue"] == QUEUE["Name"]]
@@ -237,6 +241,9 @@ def _condition(found: re.Match[str]) -> Callable[[Row], bool]:
     how, text = found["how"], re.sub(r"\\(.)", r"\1", found["text"] or "")
     if found["cf"]:
         name = re.sub(r"\\(.)", r"\1", found["cf"])
+        if how == "IS NOT":
+            # True for a field that was emptied, too.
+            return lambda row: name in row["fields"]
         return lambda row: row["fields"].get(name) == text
     match found["name"], how:
         case ("ObjectType", "=") | ("TicketQueue" | "Queue", "="):
@@ -283,6 +290,11 @@ def _ticket(row: Row) -> Row:
             for name in FIELDS
         ],
     }
+
+
+def _listed(row: Row, fields: str) -> Row:
+    told = _ticket(row)
+    return {"id": str(row["id"]), "type": "ticket", **{name: told[name] for name in fields.split(",") if name in told}}
 
 
 def _user(login: str) -> Row:

@@ -18,7 +18,7 @@ from datetime import timedelta
 from canonical.commands import PostNote, WriteCase
 from connectors.sdk.contract import Command, Connector, Limits, WriteSafety
 from connectors.sdk.redaction import without_cards
-from connectors.vendors.roundup import commands, mapping, reading
+from connectors.vendors.roundup import commands, extracts, mapping, reading
 from connectors.vendors.roundup.client import Credentials, Roundup, Settings
 
 COMMANDS = (
@@ -39,6 +39,8 @@ CONNECTOR = Connector(
     events=mapping.EVENTS,
     fetch={"support_case": reading.fetch_case, "party": reading.fetch_party},
     pages={"cases": reading.changed_cases},
+    extracts=extracts.EXTRACTS,
+    totals=extracts.TOTALS,
     commands={command.name: command for command in COMMANDS},
     # A request is worked on for as long as SQLite's or the web server's lock lasts: half a minute by default.
     quiet=timedelta(seconds=90),

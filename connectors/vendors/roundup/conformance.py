@@ -15,6 +15,7 @@ from connectors.sdk.errors import BadPayload
 from connectors.vendors.roundup import CONNECTOR, mapping
 from connectors.vendors.roundup.client import Credentials, Settings
 from connectors.vendors.roundup.commands import marker
+from connectors.vendors.roundup.extracts import PAGE as BULK
 from connectors.vendors.roundup.fake import PASSWORD, RoundupTwin
 from connectors.vendors.roundup.reading import PAGE
 
@@ -24,6 +25,13 @@ SETTINGS = Settings(base_url="https://support.example.com/")
 def a_case(twin: RoundupTwin) -> str:
     """A new issue of a customer that billing knows."""
     return twin.open_issue("customer", "Invoice wrong", "It says 120 instead of 100.", billing_customer="cus_1")
+
+
+def fill_credits(twin: RoundupTwin) -> set[str]:
+    """More than a page of issues that show a credit, and one that does not."""
+    a_case(twin)
+    shown = {"credit_state": "credited", "credit_number": "CR-1", "credit_amount": "12.50", "credit_currency": "EUR"}
+    return {twin.open_issue("customer", "Invoice wrong", billing_customer="cus_1", **shown) for _ in range(BULK + 20)}
 
 
 def block(twin: RoundupTwin, key: str) -> WriteCase:
@@ -82,7 +90,7 @@ KIT = Kit(
         "write_case": Probe(block, blocks, r"PATCH /rest/data/issue/\d+"),
         "post_note": Probe(note, messages, r"PATCH /rest/data/issue/\d+"),
     },
-    fill={"cases": lambda twin: {a_case(twin) for _ in range(PAGE + 20)}},
+    fill={"cases": lambda twin: {a_case(twin) for _ in range(PAGE + 20)}, "support_credit": fill_credits},
     disturb=a_case,
     known={"support_case": a_case, "party": lambda twin: "customer:cus_1" if a_case(twin) else ""},
     omissions={

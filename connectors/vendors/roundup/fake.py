@@ -7,6 +7,7 @@ call each (`by` is a user name):
 
 | request | effect |
 |---|---|
+| GET /_twin/entry | who there is, and their passwords |
 | POST /_twin/open `{"by", "title", "text", "values"}` | a new issue with its first message; answers its id |
 | POST /_twin/say `{"by", "issue", "text"}` | a message on the issue |
 | POST /_twin/set `{"by", "issue", "values"}` | properties of the issue |
@@ -87,6 +88,8 @@ class RoundupTwin(Twin):
     def control(self, asked: Asked) -> Answer | None:
         """What people do, and where events go."""
         action = asked.path.removeprefix("/_twin/")
+        if (asked.method, action) == ("GET", "entry"):
+            return Answer.json(200, {"passwords": dict.fromkeys(("hub", "agent", "customer", "admin"), PASSWORD)})
         if asked.method != "POST" or action not in ("open", "say", "set", "webhook"):
             return None
         given = json.loads(asked.body or b"{}")

@@ -12,6 +12,7 @@ from connectors.sdk.signatures import verify_stripe
 from connectors.vendors.stripe.client import Credentials, Settings, check, open_client
 from connectors.vendors.stripe.commands import COMMANDS
 from connectors.vendors.stripe.events import EVENTS, envelope, same
+from connectors.vendors.stripe.extracts import EXTRACTS, TOTALS
 from connectors.vendors.stripe.reads import FETCH, PAGES
 
 CONNECTOR = Connector(
@@ -28,6 +29,8 @@ CONNECTOR = Connector(
     events=EVENTS,
     fetch=FETCH,
     pages=PAGES,
+    extracts=EXTRACTS,
+    totals=TOTALS,
     commands=COMMANDS,
     # Stripe's own clients give a call 80 seconds before they give it up.
     quiet=timedelta(seconds=90),

@@ -8,16 +8,16 @@ from typing import Any
 
 import orjson
 
-from canonical.commands import WriteReference
+from canonical.commands import AdjustBalance, CreditDocumentLine, IssueCreditNote, VoidCreditNote, WriteReference
 from connectors.sdk.conformance import Kit, Probe
 from connectors.sdk.errors import BadPayload
 from connectors.sdk.signatures import sign_stripe
 from connectors.vendors.stripe import CONNECTOR
 from connectors.vendors.stripe.client import PAGE, Credentials, Settings
-from connectors.vendors.stripe.commands import KEY, CreateCreditNote, CreditCustomerBalance, CreditLine
+from connectors.vendors.stripe.crediting import KEY
 from connectors.vendors.stripe.fake import StripeTwin
-from connectors.vendors.stripe.fake.catalog import create_customer, create_price, create_product
-from connectors.vendors.stripe.fake.crediting import create_credit_note
+from connectors.vendors.stripe.fake.catalog import create_balance_transaction, create_customer, create_price, create_product
+from connectors.vendors.stripe.fake.crediting import create_credit_note, create_refund
 from connectors.vendors.stripe.fake.invoicing import create_invoice, create_item, finalize_invoice, pay_invoice
 from connectors.vendors.stripe.fake.subscribing import cancel_subscription, create_subscription
 from connectors.vendors.stripe.mapping import canonical
@@ -101,6 +101,22 @@ def fill_subscriptions(twin: StripeTwin) -> set[str]:
     return set(made)
 
 
+def fill_credits(twin: StripeTwin) -> set[str]:
+    """More than a page of credit notes, a credit on the balance and its taking back."""
+    made = {a_credit_note(twin) for _ in range(PAGE + 5)}
+    with twin.lock:
+        customer = twin.store.get("credit_notes", max(made))["customer"]
+        amounts = ({"amount": amount, "currency": "eur", "metadata": {KEY: f"credit {amount}"}} for amount in (-1500, 1500))
+        return made | {str(create_balance_transaction(twin.store, customer, amount)["id"]) for amount in amounts}
+
+
+def fill_payments(twin: StripeTwin) -> set[str]:
+    """More than a page of payments of invoices, and a refund."""
+    made = [a_payment(twin) for _ in range(PAGE + 5)]
+    with twin.lock:
+        return {*made, str(create_refund(twin.store, "", {"payment_intent": made[3], "amount": 700})["id"])}
+
+
 def reference(twin: StripeTwin, key: str) -> WriteReference:
     """A reference on a new invoice."""
     values = {"erp_number": key, "erp_state": "posted"}
@@ -112,15 +128,28 @@ def references(twin: StripeTwin, request: WriteReference) -> int:
     return int(twin.store.get("invoices", request.external_id)["metadata"].get("tieout_erp_number") == request.key)
 
 
-def credit_note(twin: StripeTwin, key: str) -> CreateCreditNote:
-    """A credit of 10.00 EUR on a new paid invoice, into the customer's balance."""
-    ten, lines = Decimal("10.00"), (CreditLine(description="Service credit", amount=Decimal("10.00")),)
-    return CreateCreditNote(key=key, invoice=an_invoice(twin), currency="EUR", lines=lines, to_balance=ten)
+def credit_note(twin: StripeTwin, key: str) -> IssueCreditNote:
+    """A credit of 10.00 EUR on a new paid invoice, which becomes the customer's balance."""
+    invoice = an_invoice(twin)
+    lines = (CreditDocumentLine(description="Service credit", net=Decimal(10)),)
+    party = twin.store.get("invoices", invoice)["customer"]
+    return IssueCreditNote(key=key, party=party, invoice=invoice, currency="EUR", lines=lines, total=Decimal(10))
 
 
-def balance(twin: StripeTwin, key: str) -> CreditCustomerBalance:
+def voiding(twin: StripeTwin, key: str) -> VoidCreditNote:
+    """The taking back of a new credit note on an open invoice."""
+    note = twin.store.get("credit_notes", a_credit_note(twin))
+    return VoidCreditNote(key=key, document=note["id"], party=note["customer"], total=Decimal(10), currency="EUR")
+
+
+def voided(twin: StripeTwin, request: VoidCreditNote) -> int:
+    """1 when the note is void."""
+    return int(twin.store.get("credit_notes", request.document)["status"] == "void")
+
+
+def balance(twin: StripeTwin, key: str) -> AdjustBalance:
     """A credit of 10.00 EUR for a new customer."""
-    return CreditCustomerBalance(key=key, party=a_customer(twin), currency="EUR", amount=Decimal("10.00"))
+    return AdjustBalance(key=key, party=a_customer(twin), currency="EUR", amount=Decimal(10))
 
 
 def carrying_key(table: str) -> Any:
@@ -153,10 +182,21 @@ KIT = Kit(
     sign=lambda body, secret, at: {"stripe-signature": sign_stripe(body, secret, at)},
     probes={
         "write_reference": Probe(reference, references, "POST /v1/invoices/"),
-        "create_credit_note": Probe(credit_note, carrying_key("credit_notes"), "POST /v1/credit_notes"),
-        "credit_customer_balance": Probe(balance, carrying_key("balance_transactions"), "POST /v1/customers/"),
+        "issue_credit_note": Probe(credit_note, carrying_key("credit_notes"), "POST /v1/credit_notes"),
+        "void_credit_note": Probe(voiding, voided, "POST /v1/credit_notes/"),
+        "adjust_balance": Probe(balance, carrying_key("balance_transactions"), "POST /v1/customers/"),
     },
-    fill={"events": fill_events, "invoices": fill_invoices, "subscriptions": fill_subscriptions},
+    fill={
+        "events": fill_events,
+        "invoices": fill_invoices,
+        "subscriptions": fill_subscriptions,
+        "invoice": fill_invoices,
+        "credit_memo": fill_credits,
+        "payment": fill_payments,
+        "subscription": fill_subscriptions,
+        "party": fill_events,
+        "product": lambda twin: {a_product(twin) for _ in range(PAGE + 20)},
+    },
     disturb=a_subscription,
     known={
         "party": a_customer,

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from canonical.commands import EnsureParty, PostCreditMemo, PostInvoice, RegisterPayment, ReverseDocument
 from connectors.sdk.contract import Command, Connector, Limits, WriteSafety
-from connectors.vendors.tryton import commands, mapping, reading
+from connectors.vendors.tryton import commands, extracts, mapping, reading
 from connectors.vendors.tryton.client import Credentials, Settings, TrytonClient
 
 LOOKUP = WriteSafety.LOOKUP
@@ -38,6 +38,8 @@ CONNECTOR = Connector(
         "credit_memo": reading.fetch_document,
     },
     pages={"parties": reading.changed_parties, "documents": reading.changed_documents},
+    extracts=extracts.EXTRACTS,
+    totals=extracts.TOTALS,
     commands={command.name: command for command in COMMANDS},
     periods=reading.periods,
     # gunicorn's default worker timeout is 30 s, and a queued request may wait as long before it starts.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from canonical.commands import (
 from canonical.types import CanonicalObject
 from connectors.sdk.conformance import Kit, Probe
 from connectors.sdk.errors import BadPayload
-from connectors.vendors.tryton import CONNECTOR, mapping
+from connectors.vendors.tryton import CONNECTOR, fake_deferring, mapping
 from connectors.vendors.tryton.client import Credentials, Settings, untag
+from connectors.vendors.tryton.extracts import PAGE as BULK
 from connectors.vendors.tryton.fake import TrytonTwin
-from connectors.vendors.tryton.fake_books import INVOICE
+from connectors.vendors.tryton.fake_books import DEFERRED, INVOICE
 from connectors.vendors.tryton.reading import PAGE
 
 PUSHED = "Tryton pushes nothing to anyone; its changes are swept"
@@ -39,7 +41,7 @@ def a_party(twin: TrytonTwin) -> str:
         return str(twin.db.create("party.party", values)["id"])
 
 
-def a_document(twin: TrytonTwin, quantity: int = 1, key: str = "") -> dict[str, Any]:
+def a_document(twin: TrytonTwin, quantity: int = 1, key: str = "", **more: Any) -> dict[str, Any]:
     """A new posted invoice over 120.00 USD, or with quantity -1 a credit note."""
     party = int(a_party(twin))
     with twin.lock:
@@ -54,10 +56,34 @@ def a_document(twin: TrytonTwin, quantity: int = 1, key: str = "") -> dict[str, 
         address = twin.db.get("party.party", party)["addresses"][0]
         values = {"type": "out", "company": 1, "party": party, "invoice_address": address, "currency": 1, "account": 2}
         dates = {"invoice_date": twin.db.today, "payment_term_date": twin.db.today, "journal": 1, "reference": key}
-        lines = {"lines": [["create", [{**line, "unit_price": Decimal("100.00")}]]]}
+        lines = {"lines": [["create", [{**line, "unit_price": Decimal("100.00"), **more}]]]}
         invoice = twin.db.create(INVOICE, {**values, **dates, **lines})
         twin.db.post(invoice)
     return invoice
+
+
+def a_payment(twin: TrytonTwin) -> int:
+    """A new invoice, paid; the move."""
+    invoice = a_document(twin)
+    with twin.lock:
+        twin.db.pay(invoice, invoice["amount_to_pay"], twin.db.today, "a payment")
+        return int(twin.db.ledger[-1]["id"])
+
+
+def a_schedule(twin: TrytonTwin) -> str:
+    """A new invoice whose line is recognised over the days to come."""
+    days: dict[str, Any] = {"product": 1, "defer_from": twin.db.today, "defer_to": twin.db.today + timedelta(days=90)}
+    invoice = a_document(twin, **days)
+    with twin.lock:
+        (schedule,) = twin.db.search(DEFERRED, [["invoice_line", "=", invoice["lines"][0]]])
+        fake_deferring.start(twin.db, schedule)
+    return f"{invoice['id']}:{invoice['lines'][0]}"
+
+
+def a_product(twin: TrytonTwin) -> str:
+    """A new product."""
+    with twin.lock:
+        return str(twin.db.insert("product.product", {"code": "MORE", "name": "More", "taxes": [1], "default_uom": 1})["id"])
 
 
 def document_of(request: type[PostDocument]) -> Callable[[TrytonTwin, str], PostDocument]:
@@ -128,6 +154,12 @@ KIT = Kit(
     fill={
         "parties": lambda twin: {a_party(twin) for _ in range(PAGE + 20)},
         "documents": lambda twin: {str(a_document(twin, -1 if n % 5 == 0 else 1)["id"]) for n in range(PAGE + 20)},
+        "invoice": lambda twin: {str(a_document(twin)["id"]) for _ in range(BULK + 20)},
+        "credit_memo": lambda twin: {str(a_document(twin, -1)["id"]) for _ in range(BULK + 20)},
+        "payment": lambda twin: {str(a_payment(twin)) for _ in range(BULK + 20)},
+        "recognition": lambda twin: {a_schedule(twin) for _ in range(BULK + 20)},
+        "party": lambda twin: {a_party(twin) for _ in range(BULK + 20)},
+        "product": lambda twin: {a_product(twin) for _ in range(BULK + 20)},
     },
     disturb=a_document,
     known={

@@ -22,7 +22,18 @@ from typing import Any
 import orjson
 
 from connectors.sdk.twin import Answer, Asked, Twin
-from connectors.vendors.tryton.fake_books import INVOICE, MOVE_LINE, RELATIONS, Books, Missing, Record, UserError, UserWarning
+from connectors.vendors.tryton import fake_deferring
+from connectors.vendors.tryton.fake_books import (
+    DEFERRED,
+    INVOICE,
+    MOVE_LINE,
+    RELATIONS,
+    Books,
+    Missing,
+    Record,
+    UserError,
+    UserWarning,
+)
 
 DATABASE, REST_KEY, LOGIN, PASSWORD = "twin", "twin-rest-key", "admin", "twin-password"
 SESSION, RPC_PATH = "twin-session", f"/{DATABASE}/rpc/"
@@ -179,7 +190,9 @@ class TrytonTwin(Twin):
                     self.db.get("account.period", number)["state"] = "closed" if verb == "close" else "open"
             case ["model", "account", "invoice", "deferred", "run"]:
                 for number in params[0]:
-                    self.db.get("account.invoice.deferred", number)["state"] = "closed"
+                    fake_deferring.start(self.db, self.db.get(DEFERRED, number))
+            case ["model", *model, "search_count"]:
+                return len(self.db.search(".".join(model), params[0]))
             case ["wizard", "account", "invoice", "pay", step]:
                 return self._pay(step, params)
             case ["wizard", "account", "move", "reconcile_lines", step]:

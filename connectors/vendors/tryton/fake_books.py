@@ -15,11 +15,11 @@ from decimal import Decimal
 from typing import Any
 
 from canonical.money import exponent, round_money
-from connectors.vendors.tryton.fake_seed import seed
+from connectors.vendors.tryton.fake_seed import CASH, seed
 
 Record = dict[str, Any]
 INVOICE, LINE, TAX_LINE = "account.invoice", "account.invoice.line", "account.invoice.tax"
-MOVE_LINE = "account.move.line"
+MOVE_LINE, DEFERRED = "account.move.line", "account.invoice.deferred"
 
 RELATIONS = {
     ("party.party", "addresses"): "party.address",
@@ -37,12 +37,17 @@ RELATIONS = {
     (LINE, "invoice"): INVOICE,
     (LINE, "product"): "product.product",
     (LINE, "taxes"): "account.tax",
-    ("account.invoice.deferred", "invoice_line"): LINE,
+    (DEFERRED, "invoice_line"): LINE,
+    (DEFERRED, "company"): "company.company",
+    (DEFERRED, "moves"): "account.move",
     (INVOICE, "lines_to_pay"): MOVE_LINE,
     (INVOICE, "payment_lines"): MOVE_LINE,
     (INVOICE, "reconciliation_lines"): MOVE_LINE,
     ("account.move", "lines"): MOVE_LINE,
     ("account.move", "company"): "company.company",
+    ("account.move", "journal"): "account.journal",
+    (MOVE_LINE, "account"): "account.account",
+    ("account.account", "type"): "account.account.type",
     (MOVE_LINE, "second_currency"): "currency.currency",
 }
 """(model, field) → the model it points to."""
@@ -58,9 +63,11 @@ DEFAULTS: dict[str, Record] = {
         "state": "draft", "number": None, "reference": None, "invoice_date": None, "accounting_date": None,
         "payment_term": None, "payment_term_date": None, "description": None, "comment": None, "lines": [], "taxes": [],
         "sequence_type_cache": None, "origin_invoices": [], "lines_to_pay": [], "payment_lines": [],
-        "reconciliation_lines": [], "reconciled": None,
+        "reconciliation_lines": [], "reconciled": None, "total_amount_cache": None,
     },
-    MOVE_LINE: {"reconciliation": None, "move_origin": None},
+    MOVE_LINE: {"reconciliation": None, "move_origin": None, "account": None, "second_currency": None, "invoice_payments": []},
+    DEFERRED: {"type": "out", "moves": []},
+    "product.product": {"name": "", "active": True},
     LINE: {
         "product": None, "unit": None, "taxes": [], "taxes_date": None, "origin": None, "description": None,
         "defer_from": None, "defer_to": None, "quantity": None, "unit_price": None,
@@ -117,6 +124,7 @@ class Books:
         record: Record = {**DEFAULTS.get(model, {}), "id": number}
         self.tables[model][number] = record
         self._assign(model, record, values)
+        record["create_date"] = record["write_date"]
         for indexed_model, field in INDEXED:
             if indexed_model == model:
                 self._index[(model, field, record.get(field))].append(number)
@@ -201,11 +209,16 @@ class Books:
 
     def _holds(self, model: str, record: Record, clause: list[Any]) -> bool:
         path, operator, wanted = clause
-        value: Any = record
-        for field in path.split("."):
-            value = self.get(model, value)[field] if isinstance(value, int) else value[field]
-            model = RELATIONS.get((model, field), "")
-        return bool(OPERATORS[operator](value, wanted))
+        return any(OPERATORS[operator](value, wanted) for value in self._values(model, record, path))
+
+    def _values(self, model: str, record: Record, path: str) -> Iterable[Any]:
+        """What a path leads to, which is several values where it goes through a list of records."""
+        field, _, rest = path.partition(".")
+        value, target = record[field], RELATIONS.get((model, field), "")
+        if not rest:
+            return (value,)
+        numbers = value if isinstance(value, list) else [] if value is None else [value]
+        return (found for number in numbers for found in self._values(target, self.get(target, number), rest))
 
     def _check_code(self, code: str | None) -> None:
         if code and self._index.get(("party.party", "code", code)):
@@ -257,15 +270,20 @@ class Books:
         self._warn(invoice, "invoice_payment_term", self._due_on(invoice) < self.today)
         self._newest[(year, kind)] = on
         number = self.number(f"{'CN' if is_credit else 'INV'}{period['name'][:4]}/")
-        self._assign(INVOICE, invoice, {"state": "posted", "number": number, "sequence_type_cache": kind})
+        self._assign(INVOICE, invoice, {
+            "state": "posted", "number": number, "sequence_type_cache": kind, "total_amount_cache": invoice["total_amount"],
+        })  # fmt: skip
         if total := invoice["total_amount"]:
             receivable = {"party": invoice["party"], "amount": total, "move_origin": _origin(invoice), "date": on}
             invoice["lines_to_pay"] = [self.insert(MOVE_LINE, receivable)["id"]]
             invoice["amount_to_pay"] = total
         for line in lines:
             if line["defer_from"] and line["defer_to"] and line["product"]:
-                schedule = {"invoice_line": line["id"], "state": "draft", "amount": line["amount"]}
-                self.insert("account.invoice.deferred", schedule)
+                rate = self.get("currency.currency", invoice["currency"])["rate"]
+                self.insert(DEFERRED, {
+                    "invoice_line": line["id"], "state": "draft", "amount": round_money(line["amount"] / rate, "USD"),
+                    "start_date": line["defer_from"], "end_date": line["defer_to"], "company": invoice["company"],
+                })  # fmt: skip
         self.ledger.append({"kind": "document", "id": invoice["id"]})
 
     def pay(self, invoice: Record, amount: Decimal, on: date, description: str | None) -> None:
@@ -284,7 +302,7 @@ class Books:
         bank = {**line, "account": None, "party": None, "debit": in_dollars, "credit": Decimal(0)}
         move = self.insert("account.move", {
             "number": self.number(f"M{period['name'][:4]}/"), "state": "posted", "date": on,
-            "company": invoice["company"], "description": description, "origin": _origin(invoice),
+            "company": invoice["company"], "description": description, "origin": _origin(invoice), "journal": CASH,
             "lines": [["create", [line, bank]]],
         })  # fmt: skip
         left = invoice["amount_to_pay"] - amount

@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from connectors.vendors.tryton.fake_books import Books
 
+RECEIVABLE = "1.2.1"
+REVENUE, CASH = 1, 2
+"""Ids of the two journals."""
+
 
 def seed(books: Books) -> None:
     """Fill empty books."""
@@ -20,15 +24,19 @@ def seed(books: Books) -> None:
     owner = books.insert("party.party", {"name": "Tieout Demo Inc", "code": "1"})
     company = books.insert("company.company", {"party": owner["id"], "currency": 1})["id"]
     codes = ("1.1.1", "1.2.1", "2.1.1", "2.2.2", "4.1.2", "4.2.2", "2.2.1", "6.3.6")
-    accounts = {code: books.insert("account.account", {"code": code, "company": company})["id"] for code in codes}
+    types = [books.insert("account.account.type", {"receivable": receivable})["id"] for receivable in (False, True)]
+    accounts = {
+        code: books.insert("account.account", {"code": code, "company": company, "type": types[code == RECEIVABLE]})["id"]
+        for code in codes
+    }
     books.insert(
         "account.configuration",
-        {"default_account_receivable": accounts["1.2.1"], "deferred_account_revenue": accounts["2.2.2"]},
+        {"default_account_receivable": accounts[RECEIVABLE], "deferred_account_revenue": accounts["2.2.2"]},
     )
     for name, rate in {"VAT20": "0.20", "VAT7": "0.07", "VAT0": "0"}.items():
         books.insert("account.tax", {"name": name, "rate": Decimal(rate), "company": company})
-    for code in ("REV", "CASH"):
-        books.insert("account.journal", {"code": code})
+    for code, kind in (("REV", "revenue"), ("CASH", "cash")):
+        books.insert("account.journal", {"code": code, "type": kind})
     unit = books.insert("product.uom", {"symbol": "u"})["id"]
     for code in ("PLAN", "USAGE", "SETUP"):
         books.insert("product.product", {"code": code, "taxes": [1], "default_uom": unit})

@@ -13,6 +13,7 @@ from connectors.sdk.redaction import without_cards
 from connectors.vendors.zendesk.client import Credentials, Settings, check, open_client
 from connectors.vendors.zendesk.commands import COMMANDS
 from connectors.vendors.zendesk.events import EVENTS, SIGNATURE, envelope, same
+from connectors.vendors.zendesk.extracts import EXTRACTS, TOTALS
 from connectors.vendors.zendesk.reads import FETCH, PAGES
 
 CONNECTOR = Connector(
@@ -30,6 +31,8 @@ CONNECTOR = Connector(
     events=EVENTS,
     fetch=FETCH,
     pages=PAGES,
+    extracts=EXTRACTS,
+    totals=TOTALS,
     commands=COMMANDS,
     # Zendesk publishes no bound for a call it has not answered; saving a ticket runs all triggers of the account.
     quiet=timedelta(minutes=2),

@@ -14,7 +14,7 @@ from canonical.types import CanonicalObject
 from connectors.sdk.conformance import Kit, Probe
 from connectors.sdk.errors import BadPayload
 from connectors.vendors.zendesk import CONNECTOR, mapping
-from connectors.vendors.zendesk.client import Credentials, Settings
+from connectors.vendors.zendesk.client import LISTED, Credentials, Settings
 from connectors.vendors.zendesk.clock import in_order, key_of
 from connectors.vendors.zendesk.events import SIGNATURE, envelope_of
 from connectors.vendors.zendesk.fake import FIELDS, ZendeskTwin
@@ -71,6 +71,19 @@ def fill_cases(twin: ZendeskTwin) -> set[str]:
             twin.store.delete(external_id)
     twin.advance(120)
     return {str(external_id) for external_id in made}
+
+
+def fill_credits(twin: ZendeskTwin) -> set[str]:
+    """More than a page of tickets that show a credit, and one that does not."""
+    customer = a_customer(twin, an_organization(twin))
+    shown = {"field_state": "credited", "field_number": "CR-1", "field_amount": "12.5", "field_currency": "EUR"}
+    fields = [{"id": int(FIELDS[name]), "value": value} for name, value in shown.items()]
+    with twin.lock:
+        made = [twin.store.open(f"Ticket {number}", "It fails.", customer)["id"] for number in range(EXPORTED + 31)]
+        for external_id in made[1:]:
+            twin.store.update(external_id, {"custom_fields": fields})
+    twin.advance(120)
+    return {str(external_id) for external_id in made[1:]}
 
 
 def disturb(twin: ZendeskTwin) -> None:
@@ -152,7 +165,11 @@ KIT = Kit(
         "write_case": Probe(write_case, shown, "PUT /api/v2/tickets/"),
         "post_note": Probe(note, noted, "PUT /api/v2/tickets/"),
     },
-    fill={"cases": fill_cases},
+    fill={
+        "cases": fill_cases,
+        "support_credit": fill_credits,
+        "party": lambda twin: {an_organization(twin) for _ in range(LISTED + 20)},
+    },
     disturb=disturb,
     known={"support_case": a_case, "party": an_organization},
     omissions={"money_reads_back": "no command moves money: credits are only shown on the ticket"},

@@ -146,15 +146,21 @@ class ZendeskTwin(Twin):
                 return {"users": [it.users[one] for one in wanted if one in it.users], "next_page": None, "count": len(wanted)}
             case "GET", "users", external_id:
                 return {"user": _known(it.users, external_id)}
+            case "GET", "organizations":
+                return _page(list(it.organizations.values()), query, "organizations")
+            case "GET", "organizations", "count":
+                return {"count": {"value": len(it.organizations), "refreshed_at": None}}
             case "GET", "organizations", external_id:
                 return {"organization": _known(it.organizations, external_id)}
             case "GET", "incremental", "tickets", "cursor":
                 return self._export(query)
+            case "GET", "incremental", "tickets":
+                return self._export_by_time(query)
             case "GET", "tickets", external_id:
                 shown = it.living(int(external_id))
                 return {"ticket": {name: value for name, value in shown.items() if name != "generated_timestamp"}}
             case "GET", "tickets", external_id, "audits":
-                return _page(it.audits[it.living(int(external_id))["id"]], query)
+                return _page(it.audits[it.living(int(external_id))["id"]], query, "audits")
             case "PUT", "tickets", external_id:
                 ticket, audit = it.update(int(external_id), orjson.loads(asked.body)["ticket"])
                 return {"ticket": ticket, "audit": audit}
@@ -170,7 +176,7 @@ class ZendeskTwin(Twin):
             after = (int(query["start_time"]), -1)
             if after[0] > until:
                 raise ApiError(422, "StartTimeTooRecent", "Too recent start_time. Use a start_time older than 1 minute")
-        limit = min(int(query.get("per_page", 1000)), 1000)
+        limit = _limit(query)
         rows = sorted(self.store.tickets.values(), key=_changed)
         due = [row for row in rows if _changed(row) > after and row["generated_timestamp"] <= until]
         told = due[:limit]
@@ -181,6 +187,27 @@ class ZendeskTwin(Twin):
             "tickets": told, "after_cursor": cursor, "after_url": f"{self.url}{path}?cursor={cursor}",
             "before_cursor": None, "before_url": None, "end_of_stream": len(due) <= limit,
         }  # fmt: skip
+
+    def _export_by_time(self, query: dict[str, str]) -> Obj:
+        """Tickets changed at or after `start_time`; the next page starts at `end_time`, and repeats what is of that second."""
+        start, until = int(query["start_time"]), self.clock.now() - self.settling
+        if start > until:
+            raise ApiError(422, "StartTimeTooRecent", "Too recent start_time. Use a start_time older than 1 minute")
+        rows = sorted(self.store.tickets.values(), key=_changed)
+        due = [row for row in rows if start <= row["generated_timestamp"] <= until]
+        told = _by_time(due, _limit(query))
+        end = told[-1]["generated_timestamp"] if told else start
+        return {"tickets": told, "count": len(told), "end_time": end, "end_of_stream": len(told) == len(due), "next_page": None}
+
+
+def _limit(query: dict[str, str]) -> int:
+    return min(int(query.get("per_page", 1000)), 1000)
+
+
+def _by_time(rows: list[Obj], limit: int) -> list[Obj]:
+    """A page goes on to the end of its last second, or the next one would begin with the same tickets for ever."""
+    last = rows[limit - 1]["generated_timestamp"] if len(rows) > limit else None
+    return rows if last is None else [row for row in rows if row["generated_timestamp"] <= last]
 
 
 def _changed(ticket: Obj) -> tuple[int, int]:
@@ -194,10 +221,10 @@ def _known(table: dict[int, Obj], external_id: str) -> Obj:
         raise missing() from None
 
 
-def _page(rows: list[Obj], query: dict[str, str]) -> Obj:
-    """One page of audits by cursor, oldest first; the cursor is the place in the list."""
+def _page(rows: list[Obj], query: dict[str, str], name: str) -> Obj:
+    """One page of a list by cursor, oldest first; the cursor is the place in the list."""
     start, size = int(query.get("page[after]", 0)), min(int(query.get("page[size]", 100)), 100)
     told = rows[start : start + size]
     more = start + size < len(rows)
     meta = {"has_more": more, "after_cursor": str(start + size) if more else None, "before_cursor": str(start)}
-    return {"audits": told, "meta": meta, "links": {"prev": None, "next": None}}
+    return {name: told, "meta": meta, "links": {"prev": None, "next": None}}
