@@ -20,6 +20,7 @@ from tests.backoffice import factories as make
 from tests.backoffice.conftest import Login
 from tests.backoffice.support import admins, buttons, list_url, name, page_url
 from tests.credits import factories as credits
+from tests.reconciliation import pages as reconciled
 
 pytestmark = pytest.mark.django_db
 
@@ -87,7 +88,14 @@ def everything(people: dict[str, User], billing: Connection, erp: Connection) ->
         Group.objects.get(name=roles.AUDITOR),
         people[roles.AUDITOR],
         *credit_rows(people),
+        *reconciliation_rows(entity),
     ]
+
+
+def reconciliation_rows(entity: Any) -> list[Any]:
+    """A scan, and a break that it found."""
+    scan = reconciled.scan(entity)
+    return [scan, reconciled.broken(scan)]
 
 
 def credit_rows(people: dict[str, User]) -> list[Any]:
