@@ -4,3 +4,15 @@ from django.apps import AppConfig
 class ReconciliationConfig(AppConfig):
     name = "reconciliation"
     verbose_name = "Reconciliation"
+
+    def ready(self) -> None:
+        from django.db.models.signals import post_migrate, post_save
+
+        from hub import bench
+        from hub.flows import register
+        from reconciliation import flows, mend_flow, schedule
+
+        register(flows.FLOW, mend_flow.FLOW)
+        bench.register("reconcile", "reconciliation.bench")
+        post_migrate.connect(schedule.install)
+        post_save.connect(schedule.follow, sender="connectors.Connection")

@@ -30,6 +30,10 @@ KINDS = (
     "codemapping",
     "reviewitem",
     "user",
+    "break",
+    "mend",
+    "periodclose",
+    "scan",
 )
 
 

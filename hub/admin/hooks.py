@@ -19,4 +19,6 @@ CARDS: list[tuple[str, str, Callable[[HttpRequest], dict[str, Any]]]] = []
 
 def cards(request: HttpRequest) -> list[dict[str, Any]]:
     """The cards of the home page that the user may see."""
-    return [{"template": template, **context(request)} for permission, template, context in CARDS if request.user.has_perm(permission)]
+    return [
+        {"template": template, **context(request)} for permission, template, context in CARDS if request.user.has_perm(permission)
+    ]

@@ -91,7 +91,6 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     return shown
 
 
-
 def _item(name: str, label: str, icon: str) -> dict[str, Any]:
     page = label if label in PAGES else f"{label.replace('.', '_')}_changelist"
     item = {"title": name, "icon": icon, "link": reverse(f"admin:{page}")}

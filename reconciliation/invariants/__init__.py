@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from django.db import connection
 
-from reconciliation.invariants import audit, facts, identity, money, work
+from reconciliation.invariants import audit, facts, identity, money, scans, work
 from reconciliation.invariants.base import Finding, Invariant
 
 __all__ = ["INVARIANTS", "Finding", "Invariant", "check"]
@@ -22,6 +22,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     *money.INVARIANTS,
     *facts.INVARIANTS,
     *audit.INVARIANTS,
+    *scans.INVARIANTS,
 )
 
 SHOWN = 20

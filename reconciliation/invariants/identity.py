@@ -30,10 +30,13 @@ INVARIANTS = (
     ),
     Invariant(
         "money_is_posted_once",
-        "At most one step has posted the money document of a key.",
+        "At most one step has posted the money document of a key, but for documents that are gone and were replaced by a mend.",
         """SELECT format('connection %s: %s was posted by steps %s', connection_id, key,
                          string_agg(id::text, ', ' ORDER BY id))
-           FROM hub_step WHERE state = 'done' AND key <> '' AND request ?| array['total', 'amount']
+           FROM hub_step s WHERE state = 'done' AND key <> '' AND request ?| array['total', 'amount'] AND NOT EXISTS (
+               SELECT 1 FROM canonical_externalref r JOIN canonical_externalref now ON now.id = r.superseded_by_id
+               WHERE r.connection_id = s.connection_id AND r.key = s.key AND r.state = 'superseded'
+                 AND r.external_id = s.result ->> 'external_id' AND now.provenance LIKE 'mend %')
            GROUP BY connection_id, key HAVING count(*) > 1""",
     ),
     Invariant(

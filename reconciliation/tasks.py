@@ -1,0 +1,31 @@
+"""What Celery carries for reconciliation: knocks. What is due, and what is to be matched, is in PostgreSQL."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from hub.tasks import Beat
+from reconciliation import concluding, mending, scanning, schedule
+
+HOURS = 3600
+
+
+@shared_task(name=schedule.SCAN, base=Beat)
+def reconcile(entity: str, full: bool = False) -> int:
+    """Sent at the due times of a row of the schedule: begin what is due, of this entity or another. How many began."""
+    return len(schedule.begin_due())
+
+
+@shared_task(name=schedule.PUMP, base=Beat, time_limit=6 * HOURS, soft_time_limit=6 * HOURS - 60)
+def scans() -> int:
+    """Begin scans that are due, fail those that were given up, match those that are read, and mend. How many ended.
+
+    Matching takes as long as it takes: a message that the broker hands out again meanwhile finds it locked.
+    """
+    schedule.begin_due()
+    scanning.give_up_ended_sources()
+    ended = concluding.conclude_all()
+    for scan in ended:
+        mending.auto_mend(scan)
+    mending.settle_mends()
+    return len(ended)

@@ -1,0 +1,114 @@
+"""Three systems in memory that can be read for reconciliation: pages of readings, totals, and faults to order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from pydantic import BaseModel
+
+from canonical.readings import Reading, Total, Window
+from connectors.sdk.contract import Connector, Extract, Health, Period, Role
+from connectors.sdk.errors import Busy, Misconfigured, Refused
+from connectors.sdk.http import Call, Exchange
+
+
+class Nothing(BaseModel):
+    """No settings, no secrets."""
+
+
+@dataclass
+class Books:
+    """What one system holds, by kind and id. `faults` are taken one a page, first first."""
+
+    held: dict[str, dict[str, Reading]] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    lost: set[str] = field(default_factory=set)
+    """Ids that its pages leave out, and its totals count."""
+    twice: bool = False
+    """Every page begins with the last object of the one before."""
+    between: list[Callable[[], None]] = field(default_factory=list)
+    """What happens after a page was read, first first."""
+    pages: list[tuple[str, str | None]] = field(default_factory=list)
+    page_size: int = 3
+    lock: Any = field(default_factory=threading.Lock)
+
+    def put(self, reading: Reading) -> None:
+        """Hold an object, or hold it anew."""
+        self.held.setdefault(reading.kind, {})[reading.external_id] = reading
+
+    def drop(self, kind: str, external_id: str) -> None:
+        """Hold it no more."""
+        del self.held[kind][external_id]
+
+    def within(self, kind: str, window: Window) -> list[Reading]:
+        """What lies in a window, in order of ids."""
+        everything = sorted(self.held.get(kind, {}).values(), key=lambda r: r.external_id)
+        return [r for r in everything if window.since is None or r.updated_at is None or r.updated_at > window.since]
+
+
+BOOKS: dict[str, Books] = {}
+KINDS = {"billing": ("invoice", "party"), "erp": ("invoice", "party"), "support": ("support_credit",)}
+
+
+def reset() -> None:
+    for role in KINDS:
+        BOOKS[role] = Books()
+
+
+def _extract(role: str, kind: str) -> Any:
+    def extract(client: Any, window: Window, cursor: str | None, call: Call) -> Extract:
+        books = BOOKS[role]
+        with books.lock:
+            call.exchanges.append(Exchange("GET", f"http://{role}.test/{kind}?after={cursor}"))
+            books.pages.append((kind, cursor))
+            match books.faults.pop(0) if books.faults else "":
+                case "refuse":
+                    raise Refused("no such list", code="not_found")
+                case "busy":
+                    raise Busy("later", code="http_503")
+                case "credentials":
+                    raise Misconfigured("bad key", code="http_401")
+            everything = [r for r in books.within(kind, window) if r.external_id not in books.lost]
+            left = [r for r in everything if cursor is None or r.external_id > cursor]
+            page = left[: books.page_size]
+            following = page[-1].external_id if len(left) > len(page) else None
+            if books.twice and cursor is not None:
+                page = [*(r for r in everything if r.external_id == cursor), *page]
+            if books.between:
+                books.between.pop(0)()
+            return Extract(page, following)
+
+    return extract
+
+
+def _totals(role: str, kind: str) -> Any:
+    def totals(client: Any, window: Window, call: Call) -> list[Total]:
+        call.exchanges.append(Exchange("GET", f"http://{role}.test/{kind}/totals"))
+        by_currency: dict[str, Total] = {}
+        for r in BOOKS[role].within(kind, window):
+            name = r.currency or ""
+            held = by_currency.get(name, Total(currency=name, count=0))
+            by_currency[name] = Total(currency=name, count=held.count + 1, amount=held.amount + (r.total or 0))
+        return list(by_currency.values())
+
+    return totals
+
+
+def _periods(client: Any, call: Call) -> list[Period]:
+    call.exchanges.append(Exchange("GET", "http://erp.test/periods"))
+    months = [("October", 10, 31, False), ("November", 11, 30, True), ("December", 12, 31, False)]
+    return [Period(name, date(2026, month, 1), date(2026, month, last), is_open) for name, month, last, is_open in months]
+
+
+def connector(role: Role) -> Connector:
+    """One of the three."""
+    return Connector(
+        slug=f"read-{role}", title=f"Read {role}", role=role, settings=Nothing, credentials=Nothing, open=lambda s, c, h: role,
+        check=lambda client, call: Health(identity=role),
+        periods=_periods if role == "erp" else None,
+        extracts={kind: _extract(role, kind) for kind in KINDS[role]}, totals={kind: _totals(role, kind) for kind in KINDS[role]},
+    )  # fmt: skip
