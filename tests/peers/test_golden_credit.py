@@ -31,6 +31,7 @@ from hub.flows import sweep
 from hub.models import ReviewItem
 from tests.credits import company
 from tests.credits.factories import ground, rate
+from tests.peers.conftest import STATE
 from tests.support.time import until, work
 from tests.support.world import (
     API_KEY,
@@ -160,10 +161,19 @@ def promises(entity: LegalEntity) -> None:
     rate("EUR", "1.10")
 
 
+@pytest.fixture
+def own_roundup(roundup_peer: RoundupPeer) -> Iterator[RoundupPeer]:
+    """A tracker without the issues of other tests, which a sweep would bring as well. Skips where the shared one does."""
+    peer = RoundupPeer(STATE, log=print)
+    peer.start()
+    yield peer
+    peer.stop()
+
+
 @pytest.fixture(params=["roundup", pytest.param("rt", marks=pytest.mark.rt)])
 def desk(request: pytest.FixtureRequest, world: World) -> Desk:
     if request.param == "roundup":
-        peer: RoundupPeer = request.getfixturevalue("roundup_peer")
+        peer: RoundupPeer = request.getfixturevalue("own_roundup")
         connection = Connection(slug="help", connector="roundup", state="active", settings={"base_url": peer.info.base_url})
         connection.set_credentials({"user": peer.info.user, "password": peer.info.password})
         connection.save()
