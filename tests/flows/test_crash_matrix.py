@@ -18,7 +18,7 @@ from connectors.sdk.twin import Twin
 from connectors.vendors.stripe.fake import StripeTwin
 from connectors.vendors.tryton.fake import TrytonTwin
 from hub.models import ReviewItem, Run
-from tests.support.crashes import CRASHES, FAULTS, Site, Trouble, name_of, sites_of
+from tests.support.crashes import CRASHES, FAULTS, Site, Trouble, name_of, share, sites_of
 from tests.support.time import work
 from tests.support.world import World
 
@@ -94,7 +94,7 @@ def cases(sites: list[Site]) -> Iterator[tuple[Site, str | None]]:
 def test_any_write_may_fail_and_the_worker_die_at_any_point_of_its_step(matrix: Matrix, fault: Any) -> None:
     sites = [site for site in matrix.sites("paid") if site.writes]
     assert {site.step for site in sites} == {"customer", "post", "write_back", "pay"}
-    for site, point in cases(sites):
+    for site, point in share(cases(sites), fault):
         trouble = Trouble(site, fault, point, site.step)
         run = matrix.paid(trouble)
         matrix.check(run, False, (site, fault, point))
@@ -105,7 +105,7 @@ def test_any_write_may_fail_and_the_worker_die_at_any_point_of_its_step(matrix: 
 def test_a_reversal_may_fail_and_the_worker_die_at_any_point(matrix: Matrix, fault: Any) -> None:
     sites = [site for site in matrix.sites("voided") if site.writes and site.step == "reverse"]
     assert len(sites) >= 2
-    for site, point in cases(sites):
+    for site, point in share(cases(sites), fault):
         trouble = Trouble(site, fault, point, site.step)
         matrix.check(matrix.voided(trouble), True, (site, fault, point))
         assert trouble.armed is not None and trouble.crashed is (point is not None)
@@ -135,7 +135,7 @@ def test_the_worker_may_die_at_any_point_of_any_step(matrix: Matrix, step: str) 
 def test_billing_without_idempotency_keys_gets_each_note_and_no_more(matrix: Matrix, stripe_twin: StripeTwin, fault: Any) -> None:
     stripe_twin.honours_keys = False
     sites = [site for site in matrix.sites("paid") if site.step == "write_back"]
-    for site, point in cases(sites):
+    for site, point in share(cases(sites), fault):
         matrix.check(matrix.paid(Trouble(site, fault, point, site.step)), False, (site, fault, point))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +15,7 @@ from connectors.vendors.tryton.fake import TrytonTwin
 from hub.credits.models import Credit
 from hub.models import Attempt, ReviewItem, Run
 from tests.flows.test_issue_to_credit import memos, notes
-from tests.support.crashes import CRASHES, FAULTS, Site, Trouble, name_of, sites_of
+from tests.support.crashes import CRASHES, FAULTS, THOROUGH, Site, Trouble, name_of, share, sites_of
 from tests.support.credits import Crediting
 from tests.support.time import work
 
@@ -66,15 +65,11 @@ def story(crediting: Crediting, stripe_twin: StripeTwin, tryton_twin: TrytonTwin
     return Story(crediting, {"stripe": stripe_twin, "tryton": tryton_twin, "zendesk": crediting.desk})
 
 
-THOROUGH = bool(os.environ.get("CRASHES"))
-"""With CRASHES=all every pair is told; without, every second one, so that each fault and each request still has its turns."""
-
-
 @pytest.mark.parametrize("fault", FAULTS, ids=name_of)
 def test_any_write_of_any_step_may_fail(story: Story, fault: Any) -> None:
     sites = [site for site in story.sites() if site.writes]
     assert {site.step for site in sites} == {"post", "credit_note", "write", "tell"}
-    for site in sites if THOROUGH else sites[FAULTS.index(fault) % 2 :: 2]:
+    for site in share(sites, fault):
         trouble = Trouble(site, fault, None, site.step)
         story.check(story.tell(trouble), site, fault)
         assert trouble.armed is not None
