@@ -6,9 +6,11 @@ Billing is the Stripe twin. The amounts are those in each system's own books, to
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any, Protocol
+from unittest import mock
 
 import pytest
 import requests
@@ -18,7 +20,8 @@ from django.utils import timezone
 from canonical.models import Entitlement, Invoice, LegalEntity
 from connectors.clients import client_for, forget_clients
 from connectors.models import Connection
-from connectors.sdk.http import Call
+from connectors.sdk.errors import Unknown
+from connectors.sdk.http import Call, Http
 from connectors.vendors.stripe.fake import StripeTwin
 from hub import rulebook
 from hub.credits.models import Credit, CreditPolicy, CreditRule, SlaTerms
@@ -26,12 +29,13 @@ from hub.demo.peers.request_tracker import RequestTrackerInfo
 from hub.demo.peers.roundup import RoundupPeer
 from hub.demo.peers.roundup_people import Person
 from hub.demo.peers.tryton import TrytonInfo
-from hub.engine import store
+from hub.engine import crash, store
 from hub.flows import sweep
-from hub.models import ReviewItem
+from hub.models import Attempt, ReviewItem, Step
 from tests.credits import company
 from tests.credits.factories import ground, rate
 from tests.peers.conftest import STATE
+from tests.support.crashes import THOROUGH
 from tests.support.time import until, work
 from tests.support.world import (
     API_KEY,
@@ -46,6 +50,9 @@ from tests.support.world import (
 )
 
 pytestmark = pytest.mark.peer
+FLOWS = ("issue_to_credit", "case_block")
+WRITES = ("post", "credit_note", "write", "tell")
+"""The steps of these flows that write to a system."""
 
 
 class Desk(Protocol):
@@ -186,6 +193,50 @@ def desk(request: pytest.FixtureRequest, world: World) -> Desk:
 
 
 def test_a_breach_on_a_case_ends_as_the_same_credit_in_all_three_systems(world: World, desk: Desk) -> None:
+    tell(world, desk)
+
+
+TURNS = [WRITES] if not THOROUGH else [WRITES, *((step,) for step in WRITES)]
+
+
+@pytest.mark.parametrize("steps", TURNS, ids="+".join)
+def test_each_step_fails_once_and_it_ends_the_same(world: World, desk: Desk, steps: tuple[str, ...]) -> None:
+    with replies_lost(steps) as lost:
+        tell(world, desk)
+    assert sorted(lost) == sorted(steps)
+    unknown = Attempt.objects.filter(run__flow__in=FLOWS, outcome="unknown").values_list("step__name", flat=True)
+    assert sorted(unknown) == sorted(steps)
+
+
+@contextmanager
+def replies_lost(steps: tuple[str, ...]) -> Iterator[list[str]]:
+    """Whatever system it writes to does what the first write of each of these steps asks, and nobody hears of it.
+
+    Yields the steps that it has happened to so far.
+    """
+    running: dict[str, str] = {}
+    lost: list[str] = []
+    send = Http.send
+
+    def claimed(point: str) -> None:
+        if point == "after_claim":
+            ours = Step.objects.filter(state="running", run__flow__in=FLOWS)
+            running.update((str(run), name) for run, name in ours.values_list("run__correlation_id", "name"))
+
+    def lossy(http: Http, call: Call, method: str, *where: Any, write: bool | None = None, **options: Any) -> requests.Response:
+        answer = send(http, call, method, *where, write=write, **options)
+        step = running.get(call.correlation_id, "")
+        if step in steps and step not in lost and (write if write is not None else method != "GET"):
+            lost.append(step)
+            raise Unknown("no answer", code="no_answer")
+        return answer
+
+    with mock.patch.object(crash, "point", claimed), mock.patch.object(Http, "send", lossy):
+        yield lost
+
+
+def tell(world: World, desk: Desk) -> None:
+    """From the breach to the closed credit: each document once, and the same to the cent."""
     bought = world.subscribe(paid=True)
     for _ in range(3):
         if world.deliver():
