@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from hub.tasks import Beat
-from reconciliation import concluding, mending, scanning, schedule
+from reconciliation import automatic, concluding, mending, scanning, schedule
 
 HOURS = 3600
 
@@ -26,6 +26,6 @@ def scans() -> int:
     scanning.give_up_ended_sources()
     ended = concluding.conclude_all()
     for scan in ended:
-        mending.auto_mend(scan)
+        automatic.auto_mend(scan)
     mending.settle_mends()
     return len(ended)

@@ -281,8 +281,11 @@ def reversal(run: Run) -> Request | None:
     document = invoice(run)
     if document is None or document.state not in ("posted", "confirmed", "settled"):
         return None
+    held = xref.external("invoice", document.pk, erp(run).pk)
+    # Under the key of the very document: one that was posted anew has another than the first.
     return ReverseDocument(
-        key=key(run, "reversal"), document=xref.id_of("invoice", document.pk, erp(run).pk),
+        key=f"{held.key}/reversal" if held and held.key else key(run, "reversal"),
+        document=xref.id_of("invoice", document.pk, erp(run).pk),
         document_on=document.voided_on or document.issued_on,
         total=document.total, currency=document.currency, party=customer_id(run, document.party),
         reason=f"{document.number or run.subject_id} {document.status}",

@@ -172,12 +172,9 @@ class TrytonTwin(Twin):
 
     def _called(self, method: str, params: list[Any]) -> Any:
         match method.split("."):
-            case ["model", "account", "invoice", "post"]:
+            case ["model", "account", ("invoice" | "move") as kind, "post"]:
                 for number in params[0]:
-                    self.db.post(self.db.get(INVOICE, number))
-            case ["model", "account", "move", "post"]:
-                for number in params[0]:
-                    fake_ledger.post(self.db, self.db.get(MOVE, number))
+                    self._post(kind, number)
             case ["model", "res", "user", "warning", "skip"]:
                 self.db.acknowledged.add(params[0])
             case ["model", "account", "period", ("close" | "reopen") as verb]:
@@ -195,6 +192,12 @@ class TrytonTwin(Twin):
             case _:
                 raise LookupError(method)
         return None
+
+    def _post(self, kind: str, number: int) -> None:
+        if kind == "invoice":
+            self.db.post(self.db.get(INVOICE, number))
+        else:
+            fake_ledger.post(self.db, self.db.get(MOVE, number))
 
     def _pay(self, step: str, params: list[Any]) -> Any:
         """The payment wizard: create, execute start / choice / pay, delete."""
