@@ -4,11 +4,11 @@ Django discovers this package after the hub's own, whose hooks it fills.
 """
 
 from hub.admin import hooks, navigation
-from reconciliation.admin import breaks, closes, dashboard, home, rules, scans
+from reconciliation.admin import breaks, closes, dashboard, home, rules, scans, together
 
 VIEW = "reconciliation.view_break"
 
-hooks.PAGES += [closes.urls, dashboard.urls]
+hooks.PAGES += [closes.urls, dashboard.urls, together.urls]
 hooks.CARDS.append((VIEW, home.TEMPLATE, home.card))
 navigation.add(
     (
@@ -26,4 +26,4 @@ navigation.add(
     badges={"reconciliation.break": "reconciliation.admin.home.badge"},
 )
 
-__all__ = ["breaks", "closes", "dashboard", "home", "rules", "scans"]
+__all__ = ["breaks", "closes", "dashboard", "home", "rules", "scans", "together"]

@@ -267,20 +267,23 @@ def test_what_the_erp_says_otherwise_is_taken_back_and_posted_anew_in_this_order
     settle(world)
     (first,) = world.documents()
     row = tryton_twin.db.tables[INVOICE][first["id"]]
-    for name in ("untaxed_amount", "total_amount", "total_amount_cache", "amount_to_pay"):
-        row[name] += Decimal(5)
-    for each in (
-        tryton_twin.db.get("account.invoice.line", row["lines"][0]),
-        tryton_twin.db.get(MOVE_LINE, row["lines_to_pay"][0]),
-    ):
-        each["amount"] += Decimal(5)
-    tryton_twin.db.get("account.invoice.line", row["lines"][0])["unit_price"] += Decimal(5)
-    tryton_twin.db.get("account.invoice.tax", row["taxes"][0])["manual"] = False
+    for name, more in {
+        "untaxed_amount": 5,
+        "tax_amount": 1,
+        "total_amount": 6,
+        "total_amount_cache": 6,
+        "amount_to_pay": 6,
+    }.items():
+        row[name] += Decimal(more)
+    tryton_twin.db.get(MOVE_LINE, row["lines_to_pay"][0])["amount"] += Decimal(6)
+    tryton_twin.db.get("account.invoice.tax", row["taxes"][0])["amount"] += Decimal(1)
+    for name in ("amount", "unit_price"):
+        tryton_twin.db.get("account.invoice.line", row["lines"][0])[name] += Decimal(5)
     scanned(world)
     (off,) = open_breaks("invoices")
     assert off.type == "amount" and kinds(off)["restate"] == "", off.title
     (plan,) = [plan for plan in plans(off) if plan.plan == "restate"]
-    assert "63.8 EUR" in plan.effects[0] and "58.8 EUR" in plan.effects[2]
+    assert "64.8 EUR" in plan.effects[0] and "58.8 EUR" in plan.effects[2]
     mend = mended(off, "restate", ann, carla)
     assert mend.state == "done", list(mend.run.attempts.values_list("step__name", "outcome", "error")) if mend.run else ""
     keys = [document["key"] for document in world.documents()]
