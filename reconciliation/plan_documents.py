@@ -234,6 +234,8 @@ def _approved(billing: Connection, said: dict[str, Any]) -> dict[str, str]:
 BY_HAND = {
     ("credit_memos", "amount"): "Whoever gave the credit says which is right: the ERP's memo is taken back there and given anew.",
     ("credit_memos", "missing_left"): "Whoever made it in the ERP takes it back there, or billing gives the credit note as well.",
+    ("credit_memos", "status"): "Whoever voided it says why: the ERP's memo is taken back there, or billing gives it again.",
+    ("invoices", "status"): "Taken back in the ERP by hand: whoever did says why, and it is voided or credited in billing too.",
     ("payments", "amount"): "Whoever keeps the receivables looks at the bank statement: what came in is what both have to say.",
     ("payments", "missing_left"): "Whoever entered it in the ERP says where it came from; a real one is marked as paid in billing.",
     ("payments", "status"): "Whoever keeps the receivables gives the money back in the system that still holds it.",
@@ -248,6 +250,6 @@ def by_hand(break_: Break) -> Plan | None:
     """Who does what about documents that no flow may decide about."""
     if break_.pair not in PAIRS or (break_.type == "duplicate" and side(break_, "erp") is not None and break_.pair == "invoices"):
         return None
-    kind = "amount" if break_.type in SAYS_OTHER else break_.type
+    kind = "amount" if break_.type in SAYS_OTHER or (break_.pair, break_.type) == ("payments", "rounding") else break_.type
     told = BY_HAND.get((break_.pair, kind)) or BY_HAND.get(("", kind))
     return hand_over(told, "the break closes when a scan no longer finds it") if told else None

@@ -1,4 +1,4 @@
-"""What can be done about customers and products that do not agree, and about control totals."""
+"""What can be done about customers and products that do not agree; what a person does about schedules and control totals."""
 
 from __future__ import annotations
 
@@ -56,11 +56,16 @@ def _billing(break_: Break) -> list[Connection]:
 
 
 def by_hand(break_: Break) -> Plan | None:
-    """Who does what about customers, products and totals."""
+    """Who does what about customers, products, schedules and totals."""
     if break_.pair == "customers":
         return _customer_by_hand(break_)
     if break_.pair == "products":
         return _product_by_hand(break_)
+    if (break_.pair, break_.type) == ("recognition", "stale"):
+        return hand_over(
+            "its service is over, and the ERP has not recognised all of it: whoever keeps the ledger lets it post the periods "
+            "that are missing (Tryton: Create Deferred Moves), or opens the period it is waiting for",
+        )
     if break_.pair == "control_totals":
         return hand_over(
             "each difference is within the tolerance, and together they are not: a controller lowers the tolerance of the "

@@ -60,11 +60,15 @@ class Size:
 
 
 def clusters(least: int = 2) -> list[tuple[Cluster, Size]]:
-    """Open breaks with a known cause that are not alone with it, the largest first."""
-    named = ("legal_entity", "pair", "type", "cause")
-    rows = Break.objects.filter(state__in=OPEN).exclude(cause="").values(*named).annotate(count=Count("pk")).order_by()
-    found = [Cluster(*(row[name] for name in named)) for row in rows.filter(count__gte=least).order_by("-count", *named)[:50]]
-    return [(cluster, size(cluster)) for cluster in found]
+    """Open breaks with a known cause that are not alone with it, the most first. One query, however many there are."""
+    rows = Break.objects.filter(state__in=OPEN).exclude(cause="").values_list("legal_entity", "pair", "type", "cause", "currency")
+    found: dict[Cluster, Size] = {}
+    for *named, currency, count, exposed in rows.annotate(Count("pk"), Sum("exposed")).order_by("currency"):
+        before = found.get(Cluster(*named), Size(0, ()))
+        money = (*before.money, (currency, exposed)) if currency else before.money
+        found[Cluster(*named)] = Size(before.count + count, money)
+    together = [(cluster, size) for cluster, size in found.items() if size.count >= least]
+    return sorted(together, key=lambda each: (-each[1].count, each[0].pair, each[0].type, each[0].cause))
 
 
 def size(cluster: Cluster) -> Size:
