@@ -42,12 +42,12 @@ AT_A_GLANCE = 500
 """Mends that are settled in one call."""
 
 
-def propose(break_: Break, plan: str, user: User, reason: str) -> Mend:
+def propose(break_: Break, plan: str, user: User, reason: str, choice: str = "") -> Mend:
     """Put a plan before a second person, with its dry run as it is now. Raises NotAllowed."""
     people.require(user, people.WORK)
     with transaction.atomic():
         held = locked(break_.pk)
-        found = _takeable(held, plan)
+        found = _takeable(held, plan, choice)
         if found.plan != Mend.Plan.REPLAY:
             people.require_words(reason, "the break should be mended so")
         if Mend.objects.filter(item=held, state__in=["proposed", "applying"]).exists():
@@ -64,7 +64,7 @@ def approve(mend: Mend, user: User) -> Mend:
         held, row = locked(mend.item_id), _locked_mend(mend)
         if row.asked_by_id == user.pk:
             raise NotAllowed("You proposed it: another person has to approve it.")
-        found = _takeable(held, row.plan)
+        found = _takeable(held, row.plan, row.choice)
         if (list(found.effects), found.amount, found.currency) != (row.effects, row.amount, row.currency):
             raise NotAllowed("What it would do has changed since it was proposed: refuse it, and propose it again.")
         row.approved_by = user
@@ -204,12 +204,12 @@ def _locked_mend(mend: Mend) -> Mend:
     return row
 
 
-def _takeable(held: Break, plan: str) -> Plan:
+def _takeable(held: Break, plan: str, choice: str = "") -> Plan:
     if held.state not in OPEN_BREAK:
         raise NotAllowed("The break is closed.")
     if held.state == "repairing":
         raise NotAllowed("The break is being repaired: wait for the next scan.")
-    found = find(held, plan)
+    found = find(held, plan, choice)
     if found is None:
         raise NotAllowed(f"“{plan}” does not fit this break.")
     if found.why_not:
@@ -221,7 +221,8 @@ def _takeable(held: Break, plan: str) -> Plan:
 
 def _made(held: Break, plan: Plan, reason: str, **who: Any) -> Mend:
     return Mend.objects.create(
-        item=held, plan=plan.plan, effects=list(plan.effects), amount=plan.amount, currency=plan.currency, reason=reason, **who,
+        item=held, plan=plan.plan, choice=plan.choice, effects=list(plan.effects), amount=plan.amount, currency=plan.currency,
+        reason=reason, **who,
     )  # fmt: skip
 
 

@@ -89,6 +89,8 @@ class Plan:
     currency: str = ""
     act: Work | Write | Relink | Restate | ShowCase | None = None
     page: Page | None = None
+    choice: str = ""
+    """Which of several plans of the kind, where a person chooses."""
 
 
 class WhyNot(Exception):

@@ -39,6 +39,10 @@ from reconciliation.plan import (
 NAME = "credits"
 
 
+GIVEN_BY_HAND = ((NAME, "unapproved"), ("credit_memos", "missing_right"))
+"""Where billing may hold a credit note that nobody approved."""
+
+
 def credit_of(break_: Break) -> Credit | None:
     """The credit that a break is about, if the hub knows it: by what any system shows of it."""
     for said in (each for held in (break_.left, break_.right) for each in readings(held)):
@@ -67,7 +71,7 @@ def show_again(break_: Break) -> Plan | None:
 def void(break_: Break) -> Plan | None:
     """Void the credit note that billing gave and nobody approved."""
     found = side(break_, "billing")
-    if (break_.pair, break_.type) != (NAME, "unapproved") or found is None:
+    if (break_.pair, break_.type) not in GIVEN_BY_HAND or found is None:
         return None
     billing, said = found
     credit = credit_of(break_)
@@ -128,7 +132,13 @@ def _unapproved(break_: Break, credit: Credit | None) -> Plan | None:
             page=_page(credit),
         )
     if side(break_, "erp") is None:
-        return None
+        if side(break_, "billing") is not None:
+            return None
+        return hand_over(
+            "only a case shows it, and no money was given: whoever wrote it there takes it off the case",
+            "should the customer have it, ask for it by the normal workflow: approved, it is posted once, and shown on the case",
+            page=Page("Ask for it by the normal workflow", "desk_new", {"case": _case(break_)}),
+        )
     erp, said = side(break_, "erp") or (None, {})
     return hand_over(
         f"whoever made {name(said)} of {money(said)} in {erp} takes it back there; the hub never posted it, and does not reverse "
@@ -142,6 +152,11 @@ def _page(credit: Credit) -> Page:
     return Page(f"Open {credit.number}", "desk_credit", {"pk": str(credit.pk)})
 
 
+def _case(break_: Break) -> str:
+    found = side(break_, "support")
+    return str(found[1]["id"]) if found else ""
+
+
 def _ask(billing: Connection, said: dict[str, Any]) -> Page:
     return Page("Ask for it by the normal workflow", "desk_new", {"customer": said.get("party", "")})
 
@@ -149,6 +164,19 @@ def _ask(billing: Connection, said: dict[str, Any]) -> Page:
 def _ask_by_erp(erp: Connection | None, said: dict[str, Any]) -> Page | None:
     party = xref.find(erp.pk, "party", said.get("party", "")) if erp else None
     return Page("Ask for it by the normal workflow", "desk_new", {"customer": said["party"]}) if party else None
+
+
+def asked_for(break_: Break) -> list[Credit]:
+    """The credits that people have asked for because of a break: their note names it."""
+    if break_.pair not in (NAME, "credit_memos", "subscriptions") or not break_.pk:
+        return []
+    since = Credit.objects.filter(legal_entity=break_.legal_entity, created_at__gte=break_.opened_at)
+    return list(since.filter(note__startswith=mark(break_)).order_by("pk")[:10])
+
+
+def mark(break_: Break) -> str:
+    """How the note of a credit begins that was asked for because of a break."""
+    return f"Break {break_.pk}: "
 
 
 def run_of_case(credit: Credit, by: str) -> Run:

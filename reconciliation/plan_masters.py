@@ -8,7 +8,7 @@ from hub import booking
 from hub.flows import customers
 from hub.models import CodeMapping
 from reconciliation.models import Break, Mend, ReadingRow
-from reconciliation.plan import Page, Plan, WhyNot, Work, Write, books, hand_over, words
+from reconciliation.plan import Page, Plan, Relink, WhyNot, Work, Write, books, hand_over, words
 
 
 def customer(break_: Break) -> Plan | None:
@@ -33,6 +33,32 @@ def customer(break_: Break) -> Plan | None:
     )
     becomes = {"kind": "party", "object_kind": "party", "object_id": party.pk}
     return Plan(Mend.Plan.POST, words("post"), effects, act=Write(erp, "ensure_party", request, customers.lane(party), becomes))
+
+
+def survivors(break_: Break) -> list[Plan]:
+    """A customer that the ERP has more than once: one plan for each that may be the one that stays, for a person to choose."""
+    if (break_.pair, break_.type) != ("customers", "duplicate"):
+        return []
+    erp = booking.erp_of(break_.legal_entity)
+    held = ReadingRow.objects.filter(scan=break_.last_scan_id, connection=erp)
+    refs = ExternalRef.objects.filter(connection=erp, kind="party", external_id__in=break_.right.get("ids") or [])
+    ref = refs.order_by("state", "-id").first()  # the active one, where there is one
+    found = []
+    for row in (
+        held.filter(kind="party", external_id__in=break_.right.get("ids") or []).exclude(status="gone").order_by("external_id")
+    ):
+        documents = held.filter(kind="invoice", party=row.external_id).count()
+        called = f"customer {row.external_id} ({row.number or 'no code'}, {documents} invoices)"
+        if ref is None:
+            why = "The hub never made this customer: whoever keeps customers in the ERP replaces one by the other there."
+            return [Plan(Mend.Plan.RELINK, words("relink"), why_not=why)]
+        effects = (
+            f"{called} would be the one that stays: the hub posts to it from now on, and the other ids lead to it",
+            f"nothing is posted; whoever keeps customers in {erp} moves what is open there, and deactivates the others",
+        )
+        act = Relink(erp, "party", row.external_id, ref.object_id, row.number)
+        found.append(Plan(Mend.Plan.RELINK, words("relink"), effects, act=act, choice=row.external_id))
+    return found
 
 
 def _by_an_invoice(break_: Break) -> Plan | None:
@@ -78,9 +104,8 @@ def _customer_by_hand(break_: Break) -> Plan | None:
     ids = ", ".join(str(each) for each in break_.right.get("ids") or [])
     if break_.type == "duplicate":
         return hand_over(
-            f"customers {ids} of the ERP are one: whoever keeps customers there chooses the survivor, moves what is open to it, "
-            f"and deactivates the others (Tryton: Party, Replace)",
-            "the hub's own link follows: it posts to the survivor from then on when the other id is superseded by it",
+            f"customers {ids} of the ERP are one: whoever keeps customers there moves what is open to the one that stays, and "
+            f"deactivates the others (Tryton: Party, Replace); the break closes when one is left",
             page=_link_page(break_),
         )
     if break_.type == "missing_left":

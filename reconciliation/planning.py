@@ -42,12 +42,15 @@ Planner = Callable[[Break], Plan | None]
 def plans(break_: Break) -> list[Plan]:
     """What fits this break, best first; what a person does and accepting it come last. Those that cannot be taken say why."""
     found = [plan for kind, make in PLANNERS if (plan := _tried(kind, make, break_)) is not None]
+    found += plan_masters.survivors(break_)
     found.sort(key=lambda plan: (plan.plan == Mend.Plan.HAND_OVER, bool(plan.why_not)))
     return [*found, _accept(break_)]
 
 
-def find(break_: Break, kind: str) -> Plan | None:
-    """The plan of a kind, as it is now; where several fit, the first that can be taken."""
+def find(break_: Break, kind: str, choice: str = "") -> Plan | None:
+    """The plan of a kind, as it is now; where several fit, the chosen one, or the first that can be taken."""
+    if choice:
+        return next((plan for plan in plan_masters.survivors(break_) if (plan.plan, plan.choice) == (kind, choice)), None)
     if kind == Mend.Plan.ACCEPT:
         return _accept(break_)
     makers = [make for of, make in PLANNERS if of == kind]

@@ -18,7 +18,7 @@ from django.utils.http import urlencode
 from canonical.models import LegalEntity
 from hub.admin.panels import Panel, transitions
 from hub.admin_ui import Choices, Problem, ReadOnlyAdmin, button, link, money, pretty
-from reconciliation import mending, overdue, working
+from reconciliation import mending, overdue, plan_credits, working
 from reconciliation.admin import together
 from reconciliation.admin.compare import compare
 from reconciliation.admin.words import PAIR_TITLES, age, carried_out, mark, pair_title, proof, sums
@@ -170,7 +170,10 @@ class BreakAdmin(ReadOnlyAdmin):
             "is_workable": is_workable,
             "is_open": obj.state in OPEN_BREAK,
             "is_mine": obj.owner_id == request.user.pk,
-            "plans": [(plan, shown(plan), address(plan)) for plan in mending.plans(obj)] if is_workable and waiting is None else [],
+            "plans": [(plan, shown(plan), address(plan, obj)) for plan in mending.plans(obj)]
+            if is_workable and waiting is None
+            else [],
+            "asked_for": plan_credits.asked_for(obj),
             "mends": [told(mend) for mend in mends],
             "waiting": told(waiting) if waiting else None,
             "may_decide": waiting is not None and waiting.asked_by_id != request.user.pk and request.user.has_perm(APPROVE),
@@ -200,10 +203,11 @@ class BreakAdmin(ReadOnlyAdmin):
     def propose(self, request: HttpRequest, obj: Break) -> str:
         """Put a plan before a second person."""
         plan, reason = request.POST.get("plan", ""), request.POST.get("reason", "")
+        choice = request.POST.get("choice", "")[:100]
         if plan not in Mend.Plan.values:
             raise Problem("Choose one of the plans.")
         done = "The plan is proposed. Another person approves it."
-        return carried_out(lambda: mending.propose(obj, plan, request.user, reason), done)  # type: ignore[arg-type]
+        return carried_out(lambda: mending.propose(obj, plan, request.user, reason, choice), done)  # type: ignore[arg-type]
 
     @button(APPROVE)
     def approve(self, request: HttpRequest, obj: Break) -> str:
@@ -253,14 +257,16 @@ def shown(plan: mending.Plan) -> str:
     return money(plan.amount, plan.currency) if plan.amount else ""
 
 
-def address(plan: mending.Plan) -> str:
+def address(plan: mending.Plan, obj: Break) -> str:
     """Where a person goes on, '' when there is nothing to open."""
     page = plan.page
     if page is None or page.view.startswith(("https://", "http://")):
         return page.view if page else ""
     if "pk" in page.values:
         return reverse(f"admin:{page.view}", args=[page.values["pk"]])
-    return f"{reverse(f'admin:{page.view}')}?{urlencode(page.values)}"
+    # What is asked for because of a break says so in its note, and is found by it again.
+    values = page.values | ({"note": f"{plan_credits.mark(obj)}{obj.title}"} if page.view == "desk_new" else {})
+    return f"{reverse(f'admin:{page.view}')}?{urlencode(values)}"
 
 
 def told(mend: Mend) -> dict[str, Any]:

@@ -39,12 +39,13 @@ def page(request: HttpRequest) -> HttpResponse:
     breaks, mends = list(cluster.breaks()[: together.MOST]), list(cluster.proposed()[: together.MOST])
     mine = [mend for mend in mends if mend.asked_by_id == request.user.pk]
     others = [mend for mend in mends if mend.asked_by_id != request.user.pk]
+    fitting = planning.plans(breaks[0]) if breaks else []
     context = {
         "title": "Breaks of one cause", "cluster": cluster, "entity": LegalEntity.objects.get(pk=cluster.entity),
         "type": dict(Break.Type.choices).get(cluster.type, cluster.type), "pair": pair_title(cluster.pair), "results": results,
         "breaks": [(each, money(each.exposed, each.currency)) for each in breaks[:SHOWN]], "count": len(breaks),
         "more": max(0, cluster.breaks().count() - len(breaks)), "money": sums(together.size(cluster).money),
-        "plans": [plan for plan in planning.plans(breaks[0]) if not plan.why_not and plan.plan not in ONE_BY_ONE] if breaks else [],
+        "plans": [plan for plan in fitting if not (plan.why_not or plan.choice or plan.plan in ONE_BY_ONE)],
         "mends": [(mend, mend.get_plan_display(), money(mend.amount, mend.currency)) for mend in others[:SHOWN]],
         "waiting": others, "mine": len(mine), "moved": sums(totals(others)), "most": together.MOST,
         "may_propose": request.user.has_perm(WORK), "may_approve": request.user.has_perm(APPROVE),

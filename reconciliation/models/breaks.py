@@ -132,6 +132,7 @@ class Mend(FSMModelMixin, models.Model):
 
     item = models.ForeignKey(Break, models.PROTECT, related_name="mends")
     plan = models.CharField(max_length=12, choices=Plan.choices)
+    choice = models.CharField(max_length=100, blank=True, help_text="which of several plans of the kind")
     effects = models.JSONField(default=list, help_text="the dry run: what would be posted or changed, line by line")
     amount = AmountField(default=0)
     currency = CurrencyField(blank=True, default="")

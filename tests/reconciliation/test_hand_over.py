@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from canonical import xref
@@ -19,10 +20,11 @@ from hub.credits.models import Notice
 from hub.models import CodeMapping
 from reconciliation import mending, overdue, planning, together
 from reconciliation.admin.together import address
-from reconciliation.models import Break, Mend
+from reconciliation.models import Break, Mend, ReadingRow
 from reconciliation.people import NotAllowed
 from reconciliation.plan import Plan
 from tests.backoffice.conftest import Login, billing, erp, login, people, vendors  # noqa: F401  (fixtures)
+from tests.credits.factories import credit, ground
 from tests.reconciliation import pages as data
 from tests.reconciliation.staff import person
 from tests.support.world import map_code
@@ -126,6 +128,51 @@ def test_a_customer_that_the_erp_lacks_is_made_as_by_every_workflow(scan: Any, b
     )
     gone = planning.find(found, "post")
     assert gone is not None and "gone there" in gone.why_not
+
+
+def test_of_a_customer_that_is_there_twice_a_person_chooses_the_one_that_stays(
+    scan: Any, billing: Connection, erp: Connection
+) -> None:
+    party = Party.objects.create(name="Acme")
+    xref.link(erp.pk, "party", "4", "party", party.pk, provenance="test")
+    for number in ("4", "5"):
+        ReadingRow.objects.create(
+            scan=scan, connection=erp, kind="party", external_id=number, number=f"C-{number}", status="active"
+        )
+    data.reading(scan, erp, 9, external_id="17", party="5")
+    found = broken(scan, "customers", "duplicate", {"ids": ["cus_1"]}, {"ids": ["4", "5"]}, currency="", exposed="0")
+    chosen = [plan for plan in planning.plans(found) if plan.plan == "relink"]
+    assert [(plan.choice, plan.why_not) for plan in chosen] == [("4", ""), ("5", "")]
+    assert "(C-5, 1 invoices)" in chosen[1].effects[0]
+    mend = mending.propose(found, "relink", person("ann", roles.FINANCE), "it has the invoices", "5")
+    mending.approve(mend, person("carla", roles.CONTROLLER))
+    assert xref.id_of("party", party.pk, erp.pk) == "5" and xref.find(erp.pk, "party", "4") == party.pk
+    with pytest.raises(NotAllowed, match="does not fit"):
+        mending.propose(data.fresh(found), "relink", person("ann", roles.FINANCE), "or this", "77")
+
+
+def test_a_credit_that_is_asked_for_because_of_a_break_and_the_break_lead_to_each_other(
+    login: Login, scan: Any, billing: Connection, erp: Connection
+) -> None:
+    note = {
+        "kind": "credit_memo",
+        "id": "9",
+        "total": "12",
+        "currency": "EUR",
+        "party": "4",
+        "status": "issued",
+        "system": erp.slug,
+    }
+    xref.link(erp.pk, "party", "4", "party", Party.objects.create(name="Acme").pk, provenance="test")
+    found = broken(scan, "credits", "unapproved", {}, note)
+    client = login(roles.CONTROLLER)
+    url = reverse("admin:reconciliation_break_change", args=[found.pk])
+    (page,) = [page for plan, _, page in client.get(url).context["plans"] if plan.plan == "hand_over"]
+    form = client.get(page).context["form"]
+    assert form.initial["note"].startswith(f"Break {found.pk}: ") and form.initial["customer"] == "4"
+    ground()
+    asked = credit(note=form.initial["note"], legal_entity=found.legal_entity, billing=billing)
+    assert client.get(url).context["asked_for"] == [asked]
 
 
 def test_a_product_whose_code_is_gone_leads_to_its_mapping(scan: Any, billing: Connection, erp: Connection, client: Client) -> None:

@@ -195,6 +195,23 @@ def test_a_credit_note_that_never_reached_finance_is_posted_with_the_accounts_of
     assert open_breaks("credit_memos") == []
 
 
+def test_a_credit_note_nobody_approved_is_voided_in_billing_by_two_people(world: World, ann: User, carla: User) -> None:
+    invoice = world.billing.ask("GET", f"invoices/{world.subscribe()['latest_invoice']}")
+    settle(world)
+    line = {"type": "invoice_line_item", "invoice_line_item": invoice["lines"]["data"][0]["id"], "amount": 1000}
+    note = world.billing.ask("POST", "credit_notes", invoice=invoice["id"], lines=[line])
+    settle(world)
+    scanned(world)
+    (given,) = open_breaks("credit_memos")
+    assert kinds(given) == {"post": "", "reverse": "", "accept": ""}
+    mend = mended(given, "reverse", ann, carla)
+    assert (mend.state, mend.amount) == ("done", Decimal(12)), list(Run.objects.filter(pk=mend.run_id).values("state"))
+    assert world.billing.ask("GET", f"credit_notes/{note['id']}")["status"] == "void"
+    settle(world)
+    scanned(world)
+    assert open_breaks() == []
+
+
 def test_an_approved_credit_whose_memo_is_gone_is_posted_again_as_it_was_approved(
     crediting: Crediting, tryton_twin: Any, ann: User, carla: User
 ) -> None:
