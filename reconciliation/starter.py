@@ -18,11 +18,12 @@ from reconciliation.plan_ledger import VARIANCE
 LIMIT, PER_DAY = Decimal(1_000), Decimal(20_000)
 
 
-def mend_rules(drafter: User, approver: User, currencies: Iterable[str], *, on: date) -> list[MendRule]:
+def mend_rules(drafter: User, approver: User | None, currencies: Iterable[str], *, on: date) -> list[MendRule]:
     """Let missed documents up to 1,000 be worked again by themselves, up to 20,000 a day, in these currencies and all entities.
 
     A replay is what a sweep would do as well: it repeats nothing, and posts only what billing says by rules that were
-    approved. Doing it again adds only what is missing. Raises rulebook.NotApproved when both are the same person.
+    approved. Without an approver they stay drafts. Doing it again adds only what is missing. Raises rulebook.NotApproved when
+    both are the same person.
     """
     made = []
     with transaction.atomic():
@@ -31,13 +32,14 @@ def mend_rules(drafter: User, approver: User, currencies: Iterable[str], *, on: 
             if MendRule.objects.filter(plan="replay", type="missing_right", legal_entity=None, currency=currency).exists():
                 continue
             rule = MendRule.objects.create(**scope, limit=LIMIT, per_day=PER_DAY, valid_from=on, drafted_by=drafter)
-            rulebook.approve(rule, approver)
+            if approver is not None:
+                rulebook.approve(rule, approver)
             made.append(rule)
     return made
 
 
 def variance_rule(
-    drafter: User, approver: User, entity: LegalEntity, account: str, *, on: date, journal: str = ""
+    drafter: User, approver: User | None, entity: LegalEntity, account: str, *, on: date, journal: str = ""
 ) -> AccountingRule | None:
     """Name the account (a code of the ERP) that takes an entity's rounding; None when it has one. Raises rulebook.NotApproved."""
     if AccountingRule.objects.filter(legal_entity=entity, product_family=VARIANCE).exists():
@@ -47,5 +49,6 @@ def variance_rule(
             legal_entity=entity, product_family=VARIANCE, revenue_account=account, journal=journal, valid_from=on,
             drafted_by=drafter,
         )  # fmt: skip
-        rulebook.approve(rule, approver)
+        if approver is not None:
+            rulebook.approve(rule, approver)
     return rule

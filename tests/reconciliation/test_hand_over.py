@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -17,10 +18,10 @@ from canonical.models import ExternalRef, Party
 from connectors.models import Connection
 from hub import roles
 from hub.credits.models import Notice
-from hub.models import CodeMapping
+from hub.models import AccountingRule, CodeMapping
 from reconciliation import mending, overdue, planning, together
 from reconciliation.admin.together import address
-from reconciliation.models import Break, Mend, ReadingRow
+from reconciliation.models import Break, Mend, MendRule, ReadingRow
 from reconciliation.people import NotAllowed
 from reconciliation.plan import Plan
 from tests.backoffice.conftest import Login, billing, erp, login, people, vendors  # noqa: F401  (fixtures)
@@ -144,11 +145,11 @@ def test_of_a_customer_that_is_there_twice_a_person_chooses_the_one_that_stays(
     chosen = [plan for plan in planning.plans(found) if plan.plan == "relink"]
     assert [(plan.choice, plan.why_not) for plan in chosen] == [("4", ""), ("5", "")]
     assert "(C-5, 1 invoices)" in chosen[1].effects[0]
+    with pytest.raises(NotAllowed, match="does not fit"):
+        mending.propose(found, "relink", person("ann", roles.FINANCE), "or this", "77")
     mend = mending.propose(found, "relink", person("ann", roles.FINANCE), "it has the invoices", "5")
     mending.approve(mend, person("carla", roles.CONTROLLER))
     assert xref.id_of("party", party.pk, erp.pk) == "5" and xref.find(erp.pk, "party", "4") == party.pk
-    with pytest.raises(NotAllowed, match="does not fit"):
-        mending.propose(data.fresh(found), "relink", person("ann", roles.FINANCE), "or this", "77")
 
 
 def test_a_credit_that_is_asked_for_because_of_a_break_and_the_break_lead_to_each_other(
@@ -245,3 +246,23 @@ def test_overdue_breaks_are_mailed_once_a_day_to_who_has_them_and_to_controllers
     assert "A-2" in mails[carla] and "nobody's" in mails[carla] and "A-1" not in mails[carla]
     Notice.objects.update(created_at=now - timedelta(days=1))
     assert overdue.digest(now) == 2
+
+
+# to begin with -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_rules_to_begin_with_take_two_people_and_are_put_in_force_once() -> None:
+    person("dora", roles.CONTROLLER)
+    person("cleo", roles.CONTROLLER)
+    scan = data.scan()
+    said = {"drafter": "dora", "approver": "cleo", "variance": [f"{scan.legal_entity.code}=6.2.1"]}
+    with pytest.raises(CommandError, match="another person"):
+        call_command("mend_rules", **{**said, "approver": "dora"})
+    assert not MendRule.objects.exists()
+    for _ in range(2):
+        call_command("mend_rules", **said)
+    assert set(MendRule.objects.values_list("plan", "type", "currency", "state")) == {
+        ("replay", "missing_right", currency, "active") for currency in ("EUR", "GBP", "USD")
+    }
+    rule = AccountingRule.objects.get(product_family="variance")
+    assert (rule.revenue_account, rule.state) == ("6.2.1", "active")
