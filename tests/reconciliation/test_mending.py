@@ -26,7 +26,7 @@ from hub.flows import order_to_cash
 from hub.models import AccountingRule, Run
 from reconciliation import concluding, scanning
 from reconciliation.automatic import auto_mend
-from reconciliation.invariants import check
+from reconciliation.invariants import check, mends
 from reconciliation.mending import NotAllowed, approve, plans, propose, refuse, settle_mends, variance_trend
 from reconciliation.models import Break, Mend, MendRule, Scan
 from reconciliation.plan import side
@@ -556,11 +556,16 @@ def test_a_rule_is_approved_by_another_person_and_never_edited_afterwards(world:
         MendRule.objects.filter(pk=draft.pk).update(plan="reverse")
 
 
-def test_verify_names_a_mend_that_no_rule_allowed(lost: Break, world: World) -> None:
-    allowed(world)
+def test_verify_names_a_mend_that_no_rule_allowed_and_a_day_that_was_too_much(lost: Break, world: World) -> None:
+    rule = allowed(world)
     (mend,) = auto_mend(lost.last_scan)
-    Mend.objects.filter(pk=mend.pk).update(amount=5000)
-    assert {finding.invariant.name for finding in check() if finding.count} >= {"self_mends_were_allowed"}
+    both = ["self_mends_stay_within_a_day", "self_mends_were_allowed"]
+    for told, broken in (
+        ({"amount": 5000}, both[1:]), ({"amount": 20_001}, both), ({"amount": 9, "currency": "USD"}, both[1:]),
+        ({"currency": "EUR", "at": rule.approved_at - timedelta(days=1)}, both[1:]), ({"at": mend.at}, []),
+    ):  # fmt: skip
+        Mend.objects.filter(pk=mend.pk).update(**told)
+        assert sorted(finding.invariant.name for finding in check(mends.INVARIANTS) if finding.count) == broken, told
 
 
 def entered_before(lost: Break) -> Break:
