@@ -39,6 +39,8 @@ from reconciliation.plan import (
 
 GONE = ("draft", "void")
 IN_ERP = ("posted", "confirmed", "settled")
+HALF_DONE = ("recorded", "mapped")
+"""States of an invoice that was taken back in the ERP, and not posted anew: a person ended the run in between."""
 SAYS_OTHER = ("amount", "tax", "fx", "period", "party")
 """Types of breaks in which both systems hold the document, and do not say the same."""
 
@@ -186,11 +188,16 @@ def _billing_slugs(break_: Break) -> list[str]:
 def restate(break_: Break) -> Plan | None:
     """Reversal and new document, where both systems hold the invoice, the ERP's is ours, and they do not say the same."""
     here, there = side(break_, "billing"), side(break_, "erp")
-    if break_.pair != "invoices" or break_.type not in SAYS_OTHER or here is None or there is None:
+    if break_.pair != "invoices" or break_.type not in (*SAYS_OTHER, "status") or here is None or there is None:
         return None
     (billing, said), (erp, held) = here, there
     invoice_id = xref.find(billing.pk, "invoice", said["id"])
     ref = xref.external("invoice", invoice_id, erp.pk) if invoice_id else None
+    is_half_done = (
+        invoice_id is not None and ref is not None and Invoice.objects.filter(pk=invoice_id, state__in=HALF_DONE).exists()
+    )
+    if break_.type == "status" and not is_half_done:
+        return None
     if invoice_id is None or ref is None or not ref.key or ref.external_id != held["id"]:
         raise WhyNot(f"The hub did not post {name(held)}: whoever made it in {erp} takes it back there, or corrects {billing}.")
     document = Invoice.objects.get(pk=invoice_id)
@@ -199,7 +206,7 @@ def restate(break_: Break) -> Plan | None:
             f"{name(held)} is paid in {erp}: taking it back would leave the payment on the customer's account. Whoever keeps the "
             f"receivables credits the difference there, and moves the payment."
         )
-    if document.state not in IN_ERP or held.get("status") in GONE:
+    if not is_half_done and (document.state not in IN_ERP or held.get("status") in GONE):
         raise WhyNot(f"{name(held)} is {held.get('status')} in {erp}, and {document.state} here: it is not in the books any more.")
     if break_.type == "fx" and said["currency"] == held["currency"]:
         raise WhyNot(f"{erp} takes the rate of its own table: whoever keeps the rates there corrects it, and values it anew.")

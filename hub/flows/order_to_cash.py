@@ -175,6 +175,14 @@ def post_invoice(run: Run) -> Request | None:
     document = invoice(run)
     if document is None or document.state != "mapped":
         return None
+    held = xref.external("invoice", document.pk, erp(run).pk)
+    if held is not None:
+        # Under the same key the ERP would only show us the document that was taken back.
+        raise Blocked(
+            "refused", review.fingerprint("taken back", document.pk),
+            f"{document} was taken back in the ERP ({held.number or held.external_id}): it is posted anew from its break",
+            group=booking.ACCOUNTANT, invoice=document.pk,
+        )  # fmt: skip
     return posting_of(document, key(run), source(run), erp(run))
 
 

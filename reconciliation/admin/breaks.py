@@ -142,7 +142,7 @@ class BreakAdmin(ReadOnlyAdmin):
     def age_(self, obj: Break) -> str:
         known = age(obj.opened_at).replace(" ", "\N{NO-BREAK SPACE}")
         late = obj.state in OPEN_BREAK and obj.opened_at < overdue.due()
-        return format_html('{} <span class="tie-badge tie-bad">overdue</span>', known) if late else known
+        return format_html('{}\N{NO-BREAK SPACE}<span class="tie-badge tie-bad">overdue</span>', known) if late else known
 
     @admin.display(description="owner")
     def owner_(self, obj: Break) -> str:

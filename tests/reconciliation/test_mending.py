@@ -19,11 +19,11 @@ from connectors.clients import client_for
 from connectors.models import Connection
 from connectors.sdk.http import Call
 from connectors.vendors.tryton import fake_deferring
-from hub import inbox, roles, rulebook
+from hub import answers, inbox, roles, rulebook
 from hub.audit.models import AuditEntry
 from hub.credits import writing
 from hub.flows import order_to_cash
-from hub.models import AccountingRule, Run
+from hub.models import AccountingRule, ReviewItem, Run
 from reconciliation import concluding, scanning
 from reconciliation.automatic import auto_mend
 from reconciliation.invariants import check, mends
@@ -333,6 +333,50 @@ def test_what_is_voided_after_it_was_posted_anew_is_taken_back_by_its_own_key(
     assert [document["key"] for document in world.documents()][3:] == [f"stripe/{invoice}#2/reversal"]
     scanned(world)
     assert open_breaks() == []
+
+
+def test_a_restatement_that_was_ended_half_way_is_not_mistaken_and_is_brought_to_its_end(
+    world: World, stripe_twin: Any, tryton_twin: Any, ann: User, carla: User
+) -> None:
+    external = world.subscribe()["latest_invoice"]
+    settle(world)
+    (first,) = world.documents()
+    tryton_twin.db.tables[INVOICE][first["id"]]["invoice_date"] = date(2026, 1, 15)
+    scanned(world)
+    (off,) = open_breaks("invoices")
+    mend = approve(propose(off, "restate", ann, "wrong month"), carla)
+    invoice = stripe_twin.store.get("invoices", external)
+    before = invoice["total"], invoice["subtotal"], invoice["lines"]["data"][0]["amount"]
+    more(invoice, 100)
+    work()
+    assert mend.run is not None
+    (question,) = ReviewItem.objects.filter(state="open")
+    assert "another net, total than was approved" in question.title
+    assert [document["key"] for document in world.documents()] == [f"stripe/{external}", f"stripe/{external}/reversal"]
+    answers.answer(question, "close", by="carla", reason="look again")
+    more(invoice, -100)
+    assert (invoice["total"], invoice["subtotal"], invoice["lines"]["data"][0]["amount"]) == before
+    settle_mends()
+    inbox.start(order_to_cash.FLOW, connection=world.source, subject_kind="invoice", subject_id=external, by="test")
+    work()
+    (question,) = ReviewItem.objects.filter(state="open")
+    assert "posted anew from its break" in question.title and len(world.documents()) == 2
+    answers.answer(question, "close", by="carla", reason="from the break")
+    scanned(world)
+    (half,) = open_breaks("invoices")
+    assert kinds(half)["restate"] == "", (half.type, half.title)
+    assert mended(half, "restate", ann, carla).state == "done"
+    assert [document["key"] for document in world.documents()][2:] == [f"stripe/{external}#2"]
+    scanned(world)
+    assert open_breaks() == []
+
+
+def more(invoice: Any, cents: int) -> None:
+    """Billing says so much more of an invoice, its tax apart."""
+    (line,) = invoice["lines"]["data"]
+    line.update(amount=line["amount"] + cents, subtotal=line["subtotal"] + cents)
+    names = ("subtotal", "subtotal_excluding_tax", "total", "total_excluding_tax", "amount_due", "amount_remaining")
+    invoice.update({name: invoice[name] + cents for name in names})
 
 
 def test_the_two_cents_of_a_schedule_are_corrected_in_the_ledger_and_the_next_scan_is_clean(
