@@ -561,21 +561,20 @@ def test_small_breaks_of_an_allowed_kind_mend_themselves_once(lost: Break, world
     assert [finding.named for finding in check() if finding.count] == []
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        {"limit": "58.79"}, {"currency": "USD"}, {"plan": "post"}, {"type": "amount"}, {"per_day": "58.80", "before": True},
-        {"is_draft": True}, {"valid_from": date(2100, 1, 1)},
-    ],
-    ids=lambda said: next(iter(said)),
-)  # fmt: skip
-def test_what_no_rule_allows_waits_for_a_person(lost: Break, world: World, said: dict[str, Any]) -> None:
+def test_what_no_rule_allows_waits_for_a_person(lost: Break, world: World) -> None:
     assert auto_mend(lost.last_scan) == [], "without a rule nothing mends itself"
-    had = said.pop("before", False)
-    rule = allowed(world, **({"limit": "58.80"} | said if had else said))
-    if had:
-        Mend.objects.create(item=entered_before(lost), plan="replay", amount=1, currency="EUR", is_automatic=True, rule=rule)
-    assert auto_mend(lost.last_scan) == []
+    for said in (
+        {"limit": "58.79"}, {"currency": "USD"}, {"plan": "post"}, {"type": "amount"}, {"is_draft": True},
+        {"valid_from": date(2100, 1, 1)}, {"valid_to": date(2026, 1, 31)},
+    ):  # fmt: skip
+        rule = allowed(world, **said)
+        assert auto_mend(lost.last_scan) == [], said
+        MendRule.objects.filter(pk=rule.pk).update(
+            state="retired", approved_by=rule.approved_by or person("cleo", roles.CONTROLLER)
+        )
+    rule = allowed(world, limit="58.80", per_day="58.80")
+    Mend.objects.create(item=entered_before(lost), plan="replay", amount=1, currency="EUR", is_automatic=True, rule=rule)
+    assert auto_mend(lost.last_scan) == [], "one euro of the day is spent"
     assert not lost.mends.exists()
 
 
