@@ -125,6 +125,6 @@ def _in_billing(billing: Connection, said: dict[str, Any]) -> Page | None:
     ref = ExternalRef.objects.filter(connection=billing, kind="subscription", external_id=said["id"]).order_by("-id").first()
     if ref is None:
         return None
-    if ref.url:
+    if ref.url.startswith(("https://", "http://")):
         return Page(f"Open it in {billing}", ref.url)
     return Page("Open the subscription", "canonical_subscription_change", {"pk": str(ref.object_id)})

@@ -64,6 +64,8 @@ def _tried(kind: str, make: Planner, break_: Break) -> Plan | None:
     except (WhyNot, xref.NotThere, Blocked, ValidationError) as problem:
         page = problem.page if isinstance(problem, WhyNot) else None
         return Plan(Mend.Plan(kind), words(kind), why_not=_told(problem), page=page)
+    except KeyError as missing:
+        return Plan(Mend.Plan(kind), words(kind), why_not=f"A system does not tell what this takes: {missing.args[0]}.")
 
 
 def _told(problem: Exception) -> str:
