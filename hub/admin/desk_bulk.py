@@ -25,6 +25,7 @@ from hub import sheets
 from hub.admin.desk_actions import DECIDE
 from hub.admin.desk_queue import HEAVY, Wanted, rows_of, waiting_for
 from hub.admin.desk_words import sums
+from hub.admin_ui import money
 from hub.credits import deciding
 from hub.credits.models import Credit
 from hub.people import stepup
@@ -41,6 +42,11 @@ class Picked:
 
     credit: Credit
     fresh: bool
+
+    @property
+    def total(self) -> str:
+        """Its total as people read it."""
+        return money(self.credit.total, self.credit.currency)
 
 
 def picked(said: list[str]) -> list[Picked]:
@@ -72,8 +78,8 @@ def approve(request: HttpRequest) -> HttpResponse:
         again = urlencode({"pick": said, "queue": wanted.query()}, doseq=True)
         return stepup.redirect_to_confirm(request, f"{reverse('admin:desk_approve')}?{again}")
     decided = dict(_decide(chosen, request.user, confirmed))
-    results = [(one.credit, decided[one.credit.pk]) for one in chosen]
-    well = [credit for credit, why in results if not why]
+    results = [(one, decided[one.credit.pk]) for one in chosen]
+    well = [one.credit for one, why in results if not why]
     title = f"{len(well)} of {len(results)} approved"
     return _show(request, {**context, "title": title, "results": results, "total": sums(totals(well))})
 

@@ -207,7 +207,7 @@ def test_several_are_approved_after_their_total_was_seen_and_each_is_decided_sin
     chosen, client = picks(good, mine, euros, stale, large), login(roles.FINANCE)
     page = client.get("/admin/desk/approve/", {"pick": chosen})
     assert page.context["total"] == "5,370.00 USD · 50.00 EUR" and not Approval.objects.exists()
-    results = {credit.pk: why for credit, why in client.post("/admin/desk/approve/", {"pick": chosen}).context["results"]}
+    results = {one.credit.pk: why for one, why in client.post("/admin/desk/approve/", {"pick": chosen}).context["results"]}
     assert results[good.pk] == results[euros.pk] == results[large.pk] == ""
     assert "another person" in results[mine.pk] and "changed since" in results[stale.pk]
     assert {c.pk for c in Credit.objects.filter(state="approved")} == {good.pk, euros.pk}
