@@ -208,7 +208,7 @@ def test_the_pages_open_without_a_complaint_also_on_a_telephone(login: Login) ->
     def look(visitor: Visitor) -> None:
         for width in (1440, 390):
             visitor.page.set_viewport_size({"width": width, "height": 844})
-            for path in (DESK, f"{DESK}?tab=pending", data.url(credit), f"{DESK}new/"):
+            for path in (DESK, f"{DESK}?tab=pending", data.url(credit), f"{DESK}new/", f"{DESK}workload/"):
                 visitor.open(path)
                 spill = visitor.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
                 assert spill <= 0, (path, width, spill)
@@ -254,7 +254,9 @@ def test_a_delegation_is_made_at_the_desk_and_the_next_approval_is_in_the_name_o
 
     def delegate(visitor: Visitor) -> None:
         page = visitor.page
-        visitor.open(reverse("admin:credits_delegation_add"))
+        visitor.open(DESK)
+        with page.expect_navigation(wait_until="networkidle"):
+            page.click("text=Delegate")
         page.select_option("#id_delegate", label="finance")
         for name, moment in (("starts_at", until - timedelta(days=6)), ("ends_at", until)):
             page.fill(f"#id_{name}_0", f"{moment:%Y-%m-%d}")
