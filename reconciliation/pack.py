@@ -13,10 +13,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from hub import sheets
 from hub.audit import chain as audit
-from reconciliation import closing, sheets
+from hub.sheets import Row
+from reconciliation import closing
 from reconciliation.models import PeriodClose
-from reconciliation.sheets import Row
 
 TABLES = ("close", "gates", "control totals", "breaks left", "certificates", "parameters", "changes since")
 AMOUNTS = ("net", "tax", "total", "left_amount", "right_amount", "exposed")

@@ -73,6 +73,7 @@ class DelegationForm(forms.ModelForm[Delegation]):
     class Meta:
         model = Delegation
         fields = ("grantor", "delegate", "starts_at", "ends_at", "legal_entity", "most", "most_currency", "reason")
+        labels = {"most": "Up to", "most_currency": "Up to, currency"}
         widgets = {"starts_at": UnfoldAdminSplitDateTimeWidget(), "ends_at": UnfoldAdminSplitDateTimeWidget()}
         field_classes = {"starts_at": forms.SplitDateTimeField, "ends_at": forms.SplitDateTimeField}
 

@@ -18,11 +18,11 @@ from django.utils import timezone
 from django_fsm import ConcurrentTransition, TransitionNotAllowed
 
 from canonical.models import LegalEntity
-from hub.admin import desk_ask, desk_bulk, desk_views
+from hub.admin import desk_ask, desk_bulk, desk_views, desk_workload
 from hub.admin.desk_actions import ACTIONS, DECIDE, REQUEST, Asked, may, offered
 from hub.admin.desk_chart import length
 from hub.admin.desk_item import RELATED, changes_since, evidence, rule_in_words
-from hub.admin.desk_queue import PAGE, Wanted, next_after, page, searched, tabs, waiting_count, waiting_for
+from hub.admin.desk_queue import PAGE, Wanted, active_delegations, next_after, page, searched, tabs, waiting_count, waiting_for
 from hub.admin.desk_words import Elsewhere, elsewhere, standing, sums
 from hub.admin_ui import Problem, money
 from hub.credits import deciding, flagging, matrix, settling
@@ -56,6 +56,7 @@ def queue(request: HttpRequest) -> HttpResponse:
         "may_ask": request.user.has_perm(REQUEST),
         "choices": choices(),
         "views": desk_views.of(request.user),
+        "standing_in": active_delegations(request.user, at),
         "formula": (matrix.priority.__doc__ or "").strip(),
         "most": desk_bulk.MOST,
         "page": PAGE,
@@ -232,6 +233,7 @@ def urls() -> list[Any]:
         path("desk/<int:pk>/do/<slug:name>/", seen_by(act), name="desk_act"),
         path("desk/approve/", seen_by(desk_bulk.approve), name="desk_approve"),
         path("desk/export/", seen_by(desk_bulk.export), name="desk_export"),
+        path("desk/workload/", seen_by(desk_workload.page), name="desk_workload"),
         path("desk/views/", seen_by(desk_views.save), name="desk_view_save"),
         path("desk/views/<int:pk>/forget/", seen_by(desk_views.forget), name="desk_view_forget"),
         path("desk/new/", seen_by(desk_ask.page), name="desk_new"),

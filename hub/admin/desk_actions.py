@@ -109,8 +109,7 @@ def recuse(asked: Asked) -> str:
 
 def edit(asked: Asked) -> str:
     """Change the amount, how it is settled, or the invoice."""
-    if asked.revision != asked.credit.revision:
-        raise Problem("It has changed since you opened it: look at it again.")
+    revision = asked.revision
     changes: dict[str, Any] = {}
     if typed := asked.text("net"):
         changes["net"] = _amount(typed)
@@ -122,7 +121,7 @@ def edit(asked: Asked) -> str:
         del changes["net"]
     if not changes:
         raise Problem("Nothing would change.")
-    now = deciding.edit(asked.credit, asked.user, **changes, reason_note=asked.text())
+    now = deciding.edit(asked.credit, asked.user, revision=revision, **changes, reason_note=asked.text())
     return f"{now.number} is now {money(now.total, now.currency)} (revision {now.revision}). Earlier approvals are void."
 
 

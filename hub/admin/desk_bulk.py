@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 
+from hub import sheets
 from hub.admin.desk_actions import DECIDE
 from hub.admin.desk_queue import HEAVY, Wanted, rows_of, waiting_for
 from hub.admin.desk_words import sums
-from hub.admin.rule_files import harmless
+from hub.admin_ui import money
 from hub.credits import deciding
 from hub.credits.models import Credit
 from hub.people import stepup
@@ -39,6 +42,11 @@ class Picked:
 
     credit: Credit
     fresh: bool
+
+    @property
+    def total(self) -> str:
+        """Its total as people read it."""
+        return money(self.credit.total, self.credit.currency)
 
 
 def picked(said: list[str]) -> list[Picked]:
@@ -70,8 +78,8 @@ def approve(request: HttpRequest) -> HttpResponse:
         again = urlencode({"pick": said, "queue": wanted.query()}, doseq=True)
         return stepup.redirect_to_confirm(request, f"{reverse('admin:desk_approve')}?{again}")
     decided = dict(_decide(chosen, request.user, confirmed))
-    results = [(one.credit, decided[one.credit.pk]) for one in chosen]
-    well = [credit for credit, why in results if not why]
+    results = [(one, decided[one.credit.pk]) for one in chosen]
+    well = [one.credit for one, why in results if not why]
     title = f"{len(well)} of {len(results)} approved"
     return _show(request, {**context, "title": title, "results": results, "total": sums(totals(well))})
 
@@ -105,40 +113,53 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def export(request: HttpRequest) -> StreamingHttpResponse:
-    """The list as CSV, as it is now: rows, then control totals (rows and sums per currency) and the time."""
-    wanted = Wanted.of(request.GET)
-    at = timezone.now()
+def export(request: HttpRequest) -> HttpResponseBase:
+    """The list as it is now, as CSV or (`format=xlsx`) a workbook: rows, then control totals per currency and the time."""
+    wanted, at = Wanted.of(request.GET), timezone.now()
     rows = rows_of(waiting_for(request.user, at), wanted).select_related("party", "legal_entity").defer(*HEAVY)[:LONGEST]
-    answer = StreamingHttpResponse(_lines(rows, f"{at:%Y-%m-%d %H:%M:%S} UTC", wanted), content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = f'attachment; filename="credits-{wanted.tab}-{at:%Y%m%d-%H%M}.csv"'
+    told = Told(f"{at:%Y-%m-%d %H:%M:%S} UTC", wanted.query())
+    kind = "xlsx" if request.GET.get("format") == "xlsx" else "csv"
+    answer: HttpResponseBase
+    if kind == "xlsx":
+        book = sheets.to_xlsx({"credits": told.body(rows), "control totals": told.foot()})
+        answer = HttpResponse(book, content_type=sheets.XLSX_TYPE)
+    else:
+        lines = sheets.csv_lines(chain(told.body(rows), told.foot()))
+        answer = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="credits-{wanted.tab}-{at:%Y%m%d-%H%M}.{kind}"'
     return answer
 
 
-class _Echo:
-    """What a csv writer writes to, when the lines are wanted back."""
+@dataclass(slots=True)
+class Told:
+    """What a file tells: its rows, and what they came to, which is known once all of them were taken."""
 
-    def write(self, line: str) -> str:
-        return line
+    at: str
+    query: str
+    count: int = 0
+    net: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    total: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
 
+    def body(self, credits: QuerySet[Credit]) -> Iterator[sheets.Row]:
+        """The names of the columns, and a row for each credit."""
+        yield COLUMNS
+        for credit in credits.iterator(1000):
+            self.count += 1
+            self.total[credit.currency] += credit.total
+            self.net[credit.currency] += credit.net
+            yield _row(credit)
 
-def _lines(rows: Any, at: str, wanted: Wanted) -> Iterator[str]:
-    writer = csv.writer(_Echo())
-    yield "\ufeff" + writer.writerow(COLUMNS)
-    count, total, net = 0, defaultdict[str, Decimal](Decimal), defaultdict[str, Decimal](Decimal)
-    for credit in rows.iterator(1000):
-        count += 1
-        total[credit.currency] += credit.total
-        net[credit.currency] += credit.net
-        yield writer.writerow([harmless(cell) for cell in _row(credit)])
-    yield writer.writerow(["Control totals"])
-    yield writer.writerow(["rows", count])
-    for currency in sorted(total):
-        yield writer.writerow(["sum", "", "", "", "", net[currency], total[currency] - net[currency], total[currency], currency])
-    yield writer.writerow(["as of", at])
-    yield writer.writerow(["filter", harmless(wanted.query())])
-    if count == LONGEST:
-        yield writer.writerow([f"only the first {LONGEST} rows"])
+    def foot(self) -> Iterator[sheets.Row]:
+        """The control totals, the time and the filter."""
+        yield ("Control totals",)
+        yield ("rows", self.count)
+        for code in sorted(self.total):
+            net, total = self.net[code], self.total[code]
+            yield ("sum", "", "", "", "", net, total - net, total, code)
+        yield ("as of", self.at)
+        yield ("filter", self.query)
+        if self.count == LONGEST:
+            yield (f"only the first {LONGEST} rows",)
 
 
 def _row(credit: Credit) -> tuple[Any, ...]:

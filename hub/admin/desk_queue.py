@@ -55,6 +55,7 @@ class Wanted:
     least: str = ""
     most: str = ""
     older: str = ""
+    younger: str = ""
     customer: str = ""
     flag: str = ""
     q: str = ""
@@ -67,7 +68,7 @@ class Wanted:
             "tab": given["tab"] if given["tab"] in TABS else tab,
             "reason": given["reason"] if given["reason"] in Reason.values else "",
             "entity": given["entity"] if re.fullmatch(r"\d{1,18}", given["entity"]) else "",
-            "older": given["older"] if re.fullmatch(r"\d{1,4}", given["older"]) else "",
+            **{name: given[name] if re.fullmatch(r"\d{1,4}", given[name]) else "" for name in ("older", "younger")},
             "least": given["least"] if amount(given["least"]) is not None else "",
             "most": given["most"] if amount(given["most"]) is not None else "",
             "currency": given["currency"].upper()[:3],
@@ -107,7 +108,9 @@ def narrow(rows: QuerySet[Credit], wanted: Wanted) -> QuerySet[Credit]:
     if wanted.most:
         rows = rows.filter(reporting_amount__lte=amount(wanted.most))
     if wanted.older:
-        rows = rows.filter(submitted_at__lt=timezone.now() - timedelta(days=int(wanted.older)))
+        rows = rows.filter(submitted_at__lte=timezone.now() - timedelta(days=int(wanted.older)))
+    if wanted.younger:
+        rows = rows.filter(submitted_at__gt=timezone.now() - timedelta(days=int(wanted.younger)))
     if wanted.customer:
         rows = rows.filter(party__in=customers(wanted.customer))
     if wanted.flag:
@@ -172,7 +175,7 @@ def standing_in(roles: Iterable[str]) -> list[str]:
 def active_delegations(user: Any, at: datetime) -> list[Delegation]:
     """Delegations this person holds now, with the roles of who gave them."""
     held = Delegation.objects.filter(delegate=user.pk, starts_at__lte=at, ends_at__gt=at, revoked_at=None, grantor__is_active=True)
-    return list(held.select_related("grantor").prefetch_related("grantor__groups"))
+    return list(held.select_related("grantor", "legal_entity").prefetch_related("grantor__groups"))
 
 
 def rows_of(mine: Q, wanted: Wanted) -> QuerySet[Credit]:

@@ -11,10 +11,9 @@ from import_export.widgets import DateWidget, ForeignKeyWidget, JSONWidget
 from canonical.models import ExternalRef, LegalEntity, Product
 from connectors.models import Connection
 from hub.models import AccountingRule, CodeMapping
+from hub.sheets import FORMULA
 
 MOST_ROWS = 5_000
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What makes a spreadsheet run a cell."""
 
 
 def harmless(value: Any) -> Any:

@@ -23,15 +23,15 @@ from hub.roles import LADDER
 
 
 def edit(
-    credit: Credit, user: User, *, net: Decimal | None = None, settlement: str | None = None,
+    credit: Credit, user: User, *, revision: int, net: Decimal | None = None, settlement: str | None = None,
     invoice: Invoice | EllipsisType | None = ..., reason_note: str,
 ) -> Credit:  # fmt: skip
-    """Change the net amount, how it is settled, or the invoice it credits, and book it anew.
+    """Change the net amount, how it is settled, or the invoice it credits, of what it says at `revision`; book it anew.
 
     Amounts are in the credit's currency; with None as the invoice the booking chooses one, or books on account. Who must
-    approve it is decided anew, too. Raises NotAllowed.
+    approve it is decided anew, too. Raises NotAllowed, also when somebody changed it since that revision was read.
     """
-    with locked(credit) as row:
+    with locked(credit, revision) as row:
         at, before = timezone.now(), said(row)
         require_state(row, *UNDECIDED)
         require_note(reason_note)

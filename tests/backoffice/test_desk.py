@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import zipfile
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -300,3 +301,9 @@ def test_the_file_has_control_totals_and_no_formula(ground: None, login: Login) 
         ["50.5000", "0.0000", "50.5000", "EUR"], ["100.0000", "19.0000", "119.0000", "USD"],
     ]  # fmt: skip
     assert foot[-2][0] == "as of" and foot[-2][1].endswith("UTC")
+    book = login(roles.FINANCE).get(f"{DESK}export/?tab=pending&format=xlsx")
+    with zipfile.ZipFile(io.BytesIO(book.content)) as parts:
+        credits, totals = (parts.read(f"xl/worksheets/sheet{n}.xml").decode() for n in (1, 2))
+        assert 'name="control totals"' in parts.read("xl/workbook.xml").decode()
+    assert "<f>" not in credits and ">=HYPERLINK(1)<" in credits and "<v>119.0000</v>" in credits
+    assert all(f"<v>{value}</v>" in totals for value in ("2", "50.5000", "100.0000", "119.0000")) and " UTC<" in totals

@@ -73,7 +73,9 @@ def test_what_changed_since_it_was_opened_is_not_decided_but_shown(login: Login,
     firm = company.found()
     firm.invoice()
     credit = data.computed(firm=firm)
-    deciding.edit(credit, people[roles.SENIOR], net=Decimal(200), reason_note="half of the outage was theirs")
+    deciding.edit(
+        credit, people[roles.SENIOR], revision=credit.revision, net=Decimal(200), reason_note="half of the outage was theirs"
+    )
     client = login(roles.FINANCE)
     answer = client.post(data.url(credit, "approve"), {"revision": "1"}, follow=True)
     assert data.fresh(credit).state == "pending" and not Approval.objects.exists()
@@ -85,7 +87,9 @@ def test_a_change_of_what_others_changed_meanwhile_is_refused(login: Login, peop
     firm = company.found()
     firm.invoice()
     credit = data.computed(firm=firm)
-    deciding.edit(credit, people[roles.SENIOR], net=Decimal(200), reason_note="half of the outage was theirs")
+    deciding.edit(
+        credit, people[roles.SENIOR], revision=credit.revision, net=Decimal(200), reason_note="half of the outage was theirs"
+    )
     assert "changed since" in told(
         login(roles.FINANCE).post(data.url(credit, "edit"), {"revision": "1", "net": "10", "note": NOTE})
     )
@@ -203,7 +207,7 @@ def test_several_are_approved_after_their_total_was_seen_and_each_is_decided_sin
     chosen, client = picks(good, mine, euros, stale, large), login(roles.FINANCE)
     page = client.get("/admin/desk/approve/", {"pick": chosen})
     assert page.context["total"] == "5,370.00 USD · 50.00 EUR" and not Approval.objects.exists()
-    results = {credit.pk: why for credit, why in client.post("/admin/desk/approve/", {"pick": chosen}).context["results"]}
+    results = {one.credit.pk: why for one, why in client.post("/admin/desk/approve/", {"pick": chosen}).context["results"]}
     assert results[good.pk] == results[euros.pk] == results[large.pk] == ""
     assert "another person" in results[mine.pk] and "changed since" in results[stale.pk]
     assert {c.pk for c in Credit.objects.filter(state="approved")} == {good.pk, euros.pk}

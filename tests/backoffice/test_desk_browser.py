@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
 
 from canonical.models import ExternalRef, move
 from hub import roles
-from hub.credits.models import Approval, Credit
+from hub.audit.models import AuditEntry
+from hub.credits import deciding
+from hub.credits.models import Approval, Credit, CreditPolicy
 from tests.backoffice import desk_data as data
 from tests.backoffice.conftest import Login
 from tests.backoffice.test_browser import Visitor, browse
@@ -203,9 +208,75 @@ def test_the_pages_open_without_a_complaint_also_on_a_telephone(login: Login) ->
     def look(visitor: Visitor) -> None:
         for width in (1440, 390):
             visitor.page.set_viewport_size({"width": width, "height": 844})
-            for path in (DESK, f"{DESK}?tab=pending", data.url(credit), f"{DESK}new/"):
+            for path in (DESK, f"{DESK}?tab=pending", data.url(credit), f"{DESK}new/", f"{DESK}workload/"):
                 visitor.open(path)
                 spill = visitor.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
                 assert spill <= 0, (path, width, spill)
 
     browse(login(roles.FINANCE), look)
+
+
+def test_a_draft_policy_is_written_and_replayed_on_what_happened(login: Login) -> None:
+    firm = company.found()
+    firm.invoice()
+    credit = data.computed(firm=firm)
+    policy = CreditPolicy.objects.get()
+
+    def work(visitor: Visitor) -> None:
+        page = visitor.page
+        visitor.open(reverse("admin:credits_creditpolicy_change", args=[policy.pk]))
+        with page.expect_navigation(wait_until="load"):
+            page.click("button:has-text('Draft a new version')")
+        with page.expect_navigation(wait_until="load"):
+            page.click("text=change it")
+        page.fill("tr:has(input[value=R-9]) input[name$=percent]", "30")
+        with page.expect_navigation(wait_until="load"):
+            page.click("button[name=_continue]")
+        page.fill("input[name=months]", "36")
+        with page.expect_navigation(wait_until="load"):
+            page.click("button:has-text('Replay it')")
+        rows = page.locator("tbody tr").all_inner_texts()
+        assert "+50.00 EUR" in rows[0] and "250.00 EUR" in rows[0] and "300.00 EUR" in rows[0], rows
+        assert credit.number in rows[1] and "R-9" in rows[1], rows
+
+    browse(login(roles.POLICY), work)
+    assert AuditEntry.objects.filter(action="creditpolicy.replayed").exists()
+    assert data.fresh(credit).total == credit.total
+
+
+def test_a_delegation_is_made_at_the_desk_and_the_next_approval_is_in_the_name_of_both(
+    login: Login, people: dict[str, User]
+) -> None:
+    factories.ground()
+    credit = factories.credit("5000", party=factories.party("Umbrella"))
+    deciding.approve(credit, factories.person("fiona", roles.FINANCE), revision=1, confirmed_at=None)
+    until = timezone.now() + timedelta(days=5)
+
+    def delegate(visitor: Visitor) -> None:
+        page = visitor.page
+        visitor.open(DESK)
+        with page.expect_navigation(wait_until="networkidle"):
+            page.click("text=Delegate")
+        page.select_option("#id_delegate", label="finance")
+        for name, moment in (("starts_at", until - timedelta(days=6)), ("ends_at", until)):
+            page.fill(f"#id_{name}_0", f"{moment:%Y-%m-%d}")
+            page.fill(f"#id_{name}_1", f"{moment:%H:%M:%S}")
+            page.keyboard.press("Escape")
+        page.fill("#id_reason", "on holiday")
+        with page.expect_navigation():
+            page.click("button[name=_save]")
+
+    def decide(visitor: Visitor) -> None:
+        visitor.open(DESK)
+        assert "You decide in senior’s place until" in visitor.page.inner_text(".desk .tie-note")
+        press(visitor, "o")
+        assert credit.number in heading(visitor)
+        press(visitor, "a")
+        visitor.open(data.url(credit))
+        assert "finance for senior as senior finance reviewer" in visitor.page.inner_text(".desk-chain")
+
+    browse(login(roles.SENIOR), delegate)
+    browse(login(roles.FINANCE), decide)
+    assert data.fresh(credit).state == "approved"
+    given = Approval.objects.get(credit=credit, stage=2)
+    assert (given.by, given.on_behalf_of) == (people[roles.FINANCE], people[roles.SENIOR])

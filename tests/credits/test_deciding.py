@@ -115,16 +115,19 @@ def test_makers_and_last_editors_never_approve(fiona: User, sam: User) -> None:
     for told in ({"made_by": fiona}, {"edited_by": fiona}, {"requested_by": "FIONA@example.com"}, {"requested_by": "fiona"}):
         assert "another person" in refused(make.credit(**told), fiona)
     credit = make.credit(made_by=fiona)
-    edited = deciding.edit(credit, sam, net=Decimal(90), reason_note="the month was shorter")
+    edited = deciding.edit(credit, sam, revision=credit.revision, net=Decimal(90), reason_note="the month was shorter")
     assert "another person" in refused(edited, sam)
     assert "another person" in refused(edited, fiona)
 
 
 def test_a_stale_page_is_refused(fiona: User, sam: User) -> None:
     shown = make.credit()
-    deciding.edit(shown, sam, net=Decimal(999), reason_note="a bigger outage than told")
+    deciding.edit(shown, sam, revision=shown.revision, net=Decimal(999), reason_note="a bigger outage than told")
     with pytest.raises(NotAllowed, match="has changed since you opened it"):
         deciding.approve(shown, fiona, revision=shown.revision, confirmed_at=None)
+    with pytest.raises(NotAllowed, match="has changed since you opened it"):
+        deciding.edit(shown, sam, revision=shown.revision, net=Decimal(90), reason_note="the month was shorter")
+    assert Credit.objects.get(pk=shown.pk).net == 999
 
 
 def test_somebody_deactivated_or_demoted_since_the_page_was_loaded_is_refused(fiona: User, sam: User) -> None:
@@ -253,7 +256,7 @@ def test_who_has_decided_cannot_recuse_themselves_any_more(fiona: User) -> None:
 def test_an_edit_voids_approvals_and_asks_the_matrix_anew(fiona: User, sam: User, carla: User) -> None:
     credit = make.credit("1500")
     approve(credit, fiona)
-    edited = deciding.edit(credit, carla, net=Decimal(500), reason_note="half of it was maintenance")
+    edited = deciding.edit(credit, carla, revision=credit.revision, net=Decimal(500), reason_note="half of it was maintenance")
     assert (edited.revision, edited.state, edited.waiting_role, edited.total) == (2, "pending", FINANCE, Decimal(500))
     assert edited.approvals_needed == 1 and edited.edited_by == carla
     assert approve(edited, fiona).state == "approved"
@@ -263,24 +266,24 @@ def test_an_edit_voids_approvals_and_asks_the_matrix_anew(fiona: User, sam: User
 def test_what_is_decided_cannot_be_edited(fiona: User, sam: User) -> None:
     credit = approve(make.credit(), fiona)
     with pytest.raises(NotAllowed, match="approved by now"):
-        deciding.edit(credit, sam, net=Decimal(1), reason_note="not any more, really")
+        deciding.edit(credit, sam, revision=credit.revision, net=Decimal(1), reason_note="not any more, really")
 
 
 @pytest.mark.parametrize("net", ["0", "-1", "0.001"])
 def test_impossible_amounts_are_refused(net: str, sam: User) -> None:
     credit = make.credit()
     with pytest.raises(NotAllowed):
-        deciding.edit(credit, sam, net=Decimal(net), reason_note="an impossible amount")
+        deciding.edit(credit, sam, revision=credit.revision, net=Decimal(net), reason_note="an impossible amount")
 
 
 def test_agents_change_what_they_asked_for_themselves_only() -> None:
     agent, other = make.person("agent", AGENT), make.person("other", AGENT)
     credit = make.credit(made_by=agent)
     with pytest.raises(NotAllowed, match="roles"):
-        deciding.edit(credit, other, net=Decimal(1), reason_note="not mine to change")
+        deciding.edit(credit, other, revision=credit.revision, net=Decimal(1), reason_note="not mine to change")
     with pytest.raises(NotAllowed, match="roles"):
         deciding.withdraw(credit, other, note="not mine to withdraw")
-    assert deciding.edit(credit, agent, net=Decimal(1), reason_note="it was much less").total == 1
+    assert deciding.edit(credit, agent, revision=credit.revision, net=Decimal(1), reason_note="it was much less").total == 1
 
 
 def test_parts_add_up_and_are_approved_by_the_rule_of_the_whole(fiona: User, sam: User, carla: User) -> None:
@@ -301,7 +304,7 @@ def test_parts_add_up_and_are_approved_by_the_rule_of_the_whole(fiona: User, sam
 def test_a_reversal_is_not_edited_nor_split(sam: User) -> None:
     credit = make.credit(reverses=make.credit())
     for change in (
-        lambda: deciding.edit(credit, sam, net=Decimal(1), reason_note="only a part of it"),
+        lambda: deciding.edit(credit, sam, revision=credit.revision, net=Decimal(1), reason_note="only a part of it"),
         lambda: deciding.split(credit, sam, parts=[Decimal(50), Decimal(50)], note="only a part of it"),
     ):
         with pytest.raises(NotAllowed, match="exactly"):
@@ -366,7 +369,7 @@ def test_nothing_else_passes_without_a_person(sam: User) -> None:
     for credit in (asked_for, reversal, make.computed("26")):
         assert credit.approvals_needed == 1
         assert deciding.admit(credit).state == "pending"
-    edited = deciding.edit(make.computed("30"), sam, net=Decimal(10), reason_note="now it is small")
+    edited = deciding.edit(make.computed("30"), sam, revision=1, net=Decimal(10), reason_note="now it is small")
     assert edited.approvals_needed == 1 and deciding.admit(edited).state == "pending"
 
 
@@ -377,7 +380,7 @@ def test_many_are_decided_singly_and_the_list_says_what_became_of_each(fiona: Us
     fine, own, big, stale, gone = (
         make.credit(), make.credit(made_by=fiona), make.credit("5000"), make.credit(), make.credit(state="pending"),
     )  # fmt: skip
-    deciding.edit(stale, make.person("sam", SENIOR), net=Decimal(90), reason_note="a shorter month")
+    deciding.edit(stale, make.person("sam", SENIOR), revision=stale.revision, net=Decimal(90), reason_note="a shorter month")
     deciding.withdraw(gone, make.person("sam", SENIOR), note="no more")
     results = deciding.approve_many([fine, own, big, stale, gone], fiona, confirmed_at=None)
     assert [(credit.state, bool(problem)) for credit, problem in results] == [

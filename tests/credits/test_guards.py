@@ -93,7 +93,7 @@ def test_an_approval_is_of_somebody_active_in_one_of_their_roles_who_did_not_ste
 
 def test_an_approval_is_of_what_the_credit_says_now(fiona: User, sam: User) -> None:
     old = make.credit()
-    new = deciding.edit(old, sam, net=Decimal(900), reason_note="more than was told")
+    new = deciding.edit(old, sam, revision=old.revision, net=Decimal(900), reason_note="more than was told")
     for told in ({"revision": 1}, {"digest": old.digest}, {"total": old.total}, {"currency": "EUR"}):
         not_approved("has changed", new, fiona, **told)
     not_approved("has changed", old, fiona)
@@ -204,8 +204,8 @@ def test_an_earlier_approval_never_counts_again(fiona: User, sam: User) -> None:
     undone = deciding.undo(approve(make.credit(), fiona), fiona, note="a mistake")
     not_updated("0 of 1", undone, state="approved", held_until=timezone.now())
     not_updated("revisions only rise", undone, revision=1)
-    there = deciding.edit(undone, sam, net=Decimal(99), reason_note="one less than told")
-    back = deciding.edit(there, sam, net=Decimal(100), reason_note="as it was before")
+    there = deciding.edit(undone, sam, revision=undone.revision, net=Decimal(99), reason_note="one less than told")
+    back = deciding.edit(there, sam, revision=there.revision, net=Decimal(100), reason_note="as it was before")
     not_updated("0 of 1", back, state="approved", held_until=timezone.now())
 
 
@@ -233,7 +233,7 @@ def test_an_undone_approval_is_a_new_revision_and_what_is_over_stays_over(fiona:
 
 
 def test_who_asked_for_it_and_who_changed_it_are_not_rewritten(fiona: User, sam: User) -> None:
-    credit = deciding.edit(make.credit(made_by=fiona), sam, net=Decimal(99), reason_note="one less than told")
+    credit = deciding.edit(make.credit(made_by=fiona), sam, revision=1, net=Decimal(99), reason_note="one less than told")
     other = make.person("other")
     for told in ({"made_by": other}, {"made_by": None}, {"requested_by": "other"}, {"edited_by": None}, {"origin": "sla"}):
         not_updated("is not rewritten", credit, **told, revision=9)

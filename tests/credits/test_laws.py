@@ -112,17 +112,20 @@ class Desk(RuleBasedStateMachine):
             self.approve(by=name, pick=pick, crashes=False)
 
     @rule(by=people, pick=picks)
-    def approve_a_stale_page(self, by: str, pick: int) -> None:
+    def decide_on_a_stale_page(self, by: str, pick: int) -> None:
         def stale(credit: Credit) -> None:
             with pytest.raises(NotAllowed):
                 deciding.approve(credit, self.people[by], revision=credit.revision - 1, confirmed_at=None)
+            with pytest.raises(NotAllowed):
+                deciding.edit(credit, self.people[by], revision=credit.revision - 1, net=Decimal(1), reason_note="read long ago")
 
         self.attempt("stale", pick, ("pending",), False, stale)
 
     @rule(by=people, pick=picks, net=nets, crashes=crashing)
     def edit(self, by: str, pick: int, net: str, crashes: bool) -> None:
         self.attempt("edit", pick, ("pending", "needs_info", "returned", "approved", "posting"), crashes, lambda credit:
-            deciding.edit(credit, self.people[by], net=Decimal(net), reason_note="it was another amount"))  # fmt: skip
+            deciding.edit(credit, self.people[by], revision=credit.revision, net=Decimal(net),
+            reason_note="it was another amount"))  # fmt: skip
 
     @rule(by=people, pick=picks, crashes=crashing)
     def split(self, by: str, pick: int, crashes: bool) -> None:

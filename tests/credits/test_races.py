@@ -19,7 +19,7 @@ from tests.credits import factories as make
 from tests.support.threads import at_once
 
 RACES = int(os.environ.get("RACES", "300"))
-KINDS = ("approve/approve", "approve/reject", "edit/approve")
+KINDS = ("approve/approve", "approve/reject", "edit/approve", "edit/edit")
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -37,7 +37,9 @@ def reject(user: User) -> Act:
 
 
 def edit(user: User) -> Act:
-    return lambda credit: deciding.edit(credit, user, net=credit.net - 1, reason_note="one less than told")
+    return lambda credit: deciding.edit(
+        credit, user, revision=credit.revision, net=credit.net - 1, reason_note="one less than told"
+    )
 
 
 def deactivate(user: User) -> Act:
@@ -72,7 +74,7 @@ def test_a_race_ends_with_exactly_one_decision(kind: str) -> None:
     fiona, frank, carla = make.person("fiona", FINANCE), make.person("frank", FINANCE), make.person("carla", SENIOR)
     first, second = {
         "approve/approve": (approve(fiona), approve(frank)), "approve/reject": (approve(fiona), reject(frank)),
-        "edit/approve": (edit(carla), approve(fiona)),
+        "edit/approve": (edit(carla), approve(fiona)), "edit/edit": (edit(carla), edit(frank)),
     }[kind]  # fmt: skip
     credits = [make.credit(party=make.party(f"customer {n}")) for n in range(RACES // len(KINDS))]
     answers = races([(credit, first) for credit in credits], [(credit, second) for credit in credits])
@@ -83,8 +85,8 @@ def test_a_race_ends_with_exactly_one_decision(kind: str) -> None:
         now = Credit.objects.get(pk=credit.pk)
         decisions = list(Approval.objects.filter(credit=credit).values_list("decision", flat=True))
         moves = list(Transition.objects.filter(object_kind="credit", object_id=credit.pk).values_list("name", flat=True))
-        if kind == "edit/approve" and pair[0] == "":
-            assert (now.state, now.revision, decisions, moves) == ("pending", 2, [], [])
+        if kind == "edit/edit" or (kind == "edit/approve" and pair[0] == ""):
+            assert (now.state, now.revision, now.net, decisions, moves) == ("pending", 2, credit.net - 1, [], [])
         else:
             decision = "reject" if kind == "approve/reject" and pair[1] == "" else "approve"
             assert (now.revision, decisions, moves) == (1, [decision], [decision])

@@ -70,7 +70,7 @@ def test_nothing_due_any_more_withdraws_what_nobody_has_decided(company: Company
 
 def test_the_hub_does_not_overrule_a_person(company: Company, credit: Credit) -> None:
     editor = factories.person("rosa", FINANCE)
-    deciding.edit(credit, editor, net=Decimal(42), reason_note="half of it was their fault")
+    deciding.edit(credit, editor, revision=credit.revision, net=Decimal(42), reason_note="half of it was their fault")
     after = judged_anew(company, credit, 5 * HOUR)
     assert (after.net, after.revision, after.edited_by) == (Decimal(42), 2, editor)
     assert "150" in flag(after)

@@ -92,7 +92,9 @@ def test_the_next_stage_and_the_next_revision_have_their_own_time_and_reminder(f
     assert credit.due_at is not None and credit.due_at - timezone.now() > timedelta(hours=7, minutes=59)
     assert waiting.tend(timezone.now() + timedelta(hours=5))["reminded"] == 1
     assert told("reminder") == ["sam"]
-    deciding.edit(credit, make.person("carla", CONTROLLER), net=credit.net - 1, reason_note="a little less")
+    deciding.edit(
+        credit, make.person("carla", CONTROLLER), revision=credit.revision, net=credit.net - 1, reason_note="a little less"
+    )
     assert waiting.tend(timezone.now() + timedelta(hours=5))["reminded"] == 1
     assert told("reminder") == ["fiona", "sam"]
 

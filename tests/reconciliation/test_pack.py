@@ -17,9 +17,9 @@ from django.core.management import CommandError, call_command
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub import roles
+from hub import roles, sheets
 from hub.audit.models import AuditEntry
-from reconciliation import closing, pack, sheets
+from reconciliation import closing, pack
 from reconciliation.models import Break, PeriodClose, Scan
 from tests.reconciliation import vendor
 from tests.reconciliation.staff import person

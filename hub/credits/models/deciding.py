@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.conf import settings
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
@@ -73,7 +74,10 @@ class Approval(AppendOnly):
                 fields=["credit", "revision"], condition=~Q(decision="approve"), name="one_refusal_per_revision"
             ),
         ]
-        indexes: ClassVar = [models.Index(fields=["by", "-at"], name="approvals_of_a_person")]
+        indexes: ClassVar = [
+            models.Index(fields=["by", "-at"], name="approvals_of_a_person"),
+            BrinIndex(fields=["at"], name="approvals_by_time", autosummarize=True),
+        ]
 
     def __str__(self) -> str:
         return f"{self.by} {self.decision} {self.credit_id}"

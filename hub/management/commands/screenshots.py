@@ -37,7 +37,7 @@ def pages() -> dict[str, str]:
     item = open_items.exclude(cause="misconfigured").first() or ReviewItem.objects.order_by("-id").first()
     connection = Connection.objects.filter(role="erp").exclude(state="revoked").first() or Connection.objects.first()
     found = {"home": "/admin/", "runs": "/admin/hub/run/", "review-list": "/admin/hub/reviewitem/?state=open"}
-    found |= {"desk": "/admin/desk/?tab=pending", "policies": "/admin/credits/creditpolicy/"}
+    found |= {"desk": "/admin/desk/?tab=pending", "workload": "/admin/desk/workload/", "policies": "/admin/credits/creditpolicy/"}
     telling = Credit.objects.exclude(calculation={}).exclude(case=None).order_by("-total")
     if credit := telling.filter(state="pending").first() or telling.first() or Credit.objects.order_by("-id").first():
         found["desk-credit"] = f"/admin/desk/{credit.pk}/?tab=pending"

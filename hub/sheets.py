@@ -5,11 +5,13 @@ The same tables give the same bytes: archives carry no time.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -17,6 +19,7 @@ Row = Sequence[Any]
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """With one of these in front a spreadsheet that opens a CSV computes (OWASP: CSV injection)."""
+XLSX_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 DIGITS = 15
 """Significant digits a spreadsheet's numbers keep; longer ones stay text."""
@@ -30,28 +33,50 @@ def safe(value: Any) -> str:
     return text if isinstance(value, int | Decimal) or not text.startswith(FORMULA) else f"'{text}"
 
 
+def csv_lines(rows: Iterable[Row]) -> Iterator[bytes]:
+    """Line by line: UTF-8 with a byte order mark, so that Excel reads it as that; CRLF as RFC 4180 has it."""
+    writer = csv.writer(_Echo(), lineterminator="\r\n")
+    yield codecs.BOM_UTF8
+    for row in rows:
+        yield writer.writerow([safe(value) for value in row]).encode()
+
+
 def to_csv(rows: Iterable[Row]) -> bytes:
-    """UTF-8 with a byte order mark, so that Excel reads it as that; CRLF as RFC 4180 has it."""
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\r\n").writerows([safe(value) for value in row] for row in rows)
-    return buffer.getvalue().encode("utf-8-sig")
+    """The lines of `csv_lines` in one piece."""
+    return b"".join(csv_lines(rows))
+
+
+class _Echo:
+    """What a csv writer writes to, when the lines are wanted back."""
+
+    def write(self, line: str) -> str:
+        return line
 
 
 def to_xlsx(sheets: Mapping[str, Iterable[Row]]) -> bytes:
-    """A workbook with one sheet per name. Text cells are inline strings: never formulas, whatever they begin with."""
+    """A workbook with one sheet per name, in that order. Text cells are inline strings: never formulas, whatever they begin with.
+
+    Rows are taken one by one, a sheet after the other; what is kept in memory is the compressed file.
+    """
     buffer = io.BytesIO()
     names = list(sheets)
+    worksheets = [("worksheet", f"worksheets/sheet{n + 1}.xml") for n in range(len(names))]
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as book:
         for path, content in (
-            ("[Content_Types].xml", _types(len(names))),
-            ("_rels/.rels", _relations([("officeDocument", "xl/workbook.xml")])),
-            ("xl/workbook.xml", _workbook(names)),
-            ("xl/_rels/workbook.xml.rels", _relations([("worksheet", f"worksheets/sheet{n + 1}.xml") for n in range(len(names))])),
+            ("[Content_Types].xml", [_types(len(names))]),
+            ("_rels/.rels", [_relations([("officeDocument", "xl/workbook.xml")])]),
+            ("xl/workbook.xml", [_workbook(names)]),
+            (
+                "xl/_rels/workbook.xml.rels",
+                [_relations(worksheets)],
+            ),
             *((f"xl/worksheets/sheet{n + 1}.xml", _sheet(sheets[name])) for n, name in enumerate(names)),
         ):
             entry = zipfile.ZipInfo(path, EPOCH)
             entry.compress_type = zipfile.ZIP_DEFLATED
-            book.writestr(entry, HEAD + content)
+            with book.open(entry, "w") as part:
+                for piece in chain([HEAD], content):
+                    part.write(piece.encode())
     return buffer.getvalue()
 
 
@@ -84,9 +109,10 @@ def _workbook(names: list[str]) -> str:
     return f'<workbook xmlns="{MAIN}" xmlns:r="{OFFICE}"><sheets>{sheets}</sheets></workbook>'
 
 
-def _sheet(rows: Iterable[Row]) -> str:
-    body = "".join(f"<row>{''.join(_cell(value) for value in row)}</row>" for row in rows)
-    return f'<worksheet xmlns="{MAIN}"><sheetData>{body}</sheetData></worksheet>'
+def _sheet(rows: Iterable[Row]) -> Iterator[str]:
+    yield f'<worksheet xmlns="{MAIN}"><sheetData>'
+    yield from (f"<row>{''.join(_cell(value) for value in row)}</row>" for row in rows)
+    yield "</sheetData></worksheet>"
 
 
 def _cell(value: Any) -> str:
