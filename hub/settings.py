@@ -105,6 +105,14 @@ DATABASES["default"]["OPTIONS"] = {
     "options": "-c idle_in_transaction_session_timeout=30s -c lock_timeout=30s",
 } | DATABASES["default"]["OPTIONS"]
 
+# Attempts to sign in are counted in the default cache, so that they count for all web processes, also while Redis is away.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "hub_cache", "OPTIONS": {"MAX_ENTRIES": 100_000},
+    },
+    "process": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+}  # fmt: skip
+
 # ── Time and language ────────────────────────────────────────────────────────────────────────────────────────────────
 USE_TZ = True
 TIME_ZONE = "UTC"

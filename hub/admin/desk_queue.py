@@ -21,6 +21,7 @@ from django.utils import timezone
 
 from canonical.models import ExternalRef, Party, SupportCase
 from hub.credits.models import Approval, Credit, CreditComment, Delegation, Reason
+from hub.credits.models.credit import OPEN
 from hub.roles import LADDER, roles_of
 
 PAGE = 25
@@ -36,7 +37,6 @@ STATES = {
     "posting": ("posting", "posted", "mirrored", "told"),
     "decided": ("closed", "rejected", "expired", "withdrawn", "split", "reversed"),
 }  # fmt: skip
-OPEN = [state for tab, states in STATES.items() if tab != "decided" for state in states]
 MANY = 500
 """How many customers, cases or credits a term may name."""
 HEAVY = ("payload", "calculation", "lines", "note", "evidence", "stages", "duplicate_allowed")
@@ -239,7 +239,7 @@ def tabs(mine: Q) -> list[Tab]:
     """Every tab with its count and money per currency; finished ones are only counted, up to a bound. Two statements."""
     found = {name: Tab(name, title, 0, defaultdict(Decimal)) for name, title in TABS.items()}
     marked = Case(When(mine, then=Value(True)), default=Value(False))
-    rows = Credit.objects.filter(state__in=set(OPEN)).annotate(mine=marked).values("state", "currency", "mine")
+    rows = Credit.objects.filter(state__in=OPEN).annotate(mine=marked).values("state", "currency", "mine")
     of_state = {state: tab for tab, states in STATES.items() for state in states}
     for row in rows.annotate(count=Count("pk"), total=Sum("total")).order_by():
         for tab in (of_state[row["state"]], *(("mine",) if row["mine"] else ())):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
-from django.core.cache import cache
+from django.core.cache import caches
 from django.db.models import Case, Count, Max, Q, Sum, Value, When
 from django.http import HttpRequest
 from django.utils import timezone
@@ -35,7 +35,7 @@ def home(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "counts": _counts(steps),
         "connections": _connections(steps),
         "cards": hooks.cards(request),
-        "today": cache.get_or_set("home:today", _today, FRESH),
+        "today": caches["process"].get_or_set("home:today", _today, FRESH),
         "title": "Home",
     }
 

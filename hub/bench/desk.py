@@ -1,7 +1,8 @@
 """The reviewer's desk with ten credits and with a million: the queue and the page of one credit.
 
 The database is honest: every credit is sealed and moves through its states under the guards of the schema, decided ones
-with the approvals they needed or under a rule that asks for nobody. One in a hundred waits for a decision.
+with the approvals they needed or under a rule that asks for nobody. The first ten wait for a decision, so that both queues
+have rows to show, and of the others one in a hundred.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ PARTIES = """
     SELECT gen_random_uuid(), 'Customer ' || n, n || '@customer.example', '', '{}', 'US', false
     FROM generate_series(%(first)s::bigint, %(last)s) n WHERE n %% %(history)s = 1
 """
-CREDITS = """
+CREDITS = f"""
     INSERT INTO credits_credit (uid, party_id, legal_entity_id, billing_id, origin, reason, tier, incident, note, evidence,
         currency, computed, net, tax, total, reporting_amount, calculation, flags, settlement, lines, payload, digest, revision,
         requested_by, approval_rule_id, stages, approvals_needed, waiting_role, priority, submitted_at, due_at, expires_at,
@@ -58,15 +59,15 @@ CREDITS = """
             'net', net::text, 'tax', '0.00', 'total', net::text, 'reason', 'resolution', 'lines', lines)::text said
         FROM (
             SELECT n, gen_random_uuid() uid, %(party)s + (n - 1) / %(history)s party, (5 + n %% 900)::numeric(20, 2) net,
-                n %% 100 <> 1 AND n %% 900 < 20 alone, now() - (%(last)s - n) * interval '1 minute' AS asked,
+                n %% 100 <> 1 AND n %% 900 < 20 AND %(last)s > {FEW} alone, now() - (%(last)s - n) * interval '1 minute' AS asked,
                 jsonb_build_array(jsonb_build_object('description', 'Credit (resolution too late): Team plan', 'net',
                     (5 + n %% 900)::numeric(20, 2)::text, 'tax', '0.00', 'revenue_account', '4.2.2')) lines
             FROM generate_series(%(first)s::bigint, %(last)s) n
         ) made
     ) sealed
 """
-DECIDED = "id BETWEEN %(low)s AND %(high)s AND (id - %(low)s) %% 100 <> 0"
-"""Of a batch, all but one in a hundred."""
+DECIDED = f"id BETWEEN %(low)s AND %(high)s AND (id - %(low)s) %% 100 <> 0 AND %(last)s > {FEW}"
+"""Of a batch, all but one in a hundred; of the first one, none."""
 APPROVALS = f"""
     INSERT INTO credits_approval (credit_id, revision, digest, stage, decision, by_id, role, total, currency, reporting_amount,
         reason_code, note)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.cache import cache
+from django.core.cache import caches
 from django.test import Client
 
 from connectors import clients, registry
@@ -25,7 +25,7 @@ def vendors() -> Iterator[None]:
     for spec in (make.BILLING, make.ERP):
         registry.CONNECTORS.pop(spec.slug, None)
     clients.forget_clients()
-    cache.clear()
+    caches["process"].clear()
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from datetime import timedelta
 
 import pytest
@@ -14,6 +16,7 @@ from django.core.cache import cache
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
+from hub.config import ROOT
 from hub.people import stepup
 
 pytestmark = pytest.mark.django_db
@@ -69,6 +72,22 @@ def test_guessing_is_slowed_down(client: Client, ann: User) -> None:
     for _ in range(6):
         sign_in(client, "wrong")
     assert sign_in(client) == "", "too many failed attempts"
+
+
+GUESS = """
+import django; django.setup()
+from django.test import Client
+for _ in range(3):
+    answer = Client(HTTP_HOST="localhost").post("/accounts/login/", {"login": "ann", "password": "wrong"})
+    assert answer.status_code == 200, answer
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_guesses_count_for_all_web_processes(ann: User, child_env: dict[str, str]) -> None:
+    for _ in range(2):
+        subprocess.run([sys.executable, "-W", "ignore", "-c", GUESS], env=child_env, check=True, cwd=ROOT, capture_output=True)
+    assert sign_in(Client(HTTP_HOST="localhost")) == "", "six attempts failed elsewhere"
 
 
 def test_people_without_the_staff_flag_do_not_come_in(client: Client) -> None:
