@@ -2,6 +2,7 @@
 
 from reconciliation.models.breaks import Break, BreakNote, Mend
 from reconciliation.models.closing import PeriodClose
-from reconciliation.models.scans import Certificate, Match, ReadingRow, Scan
+from reconciliation.models.outcomes import Fate, KeyMatch, Outcome
+from reconciliation.models.scans import Certificate, ReadingRow, Scan
 
-__all__ = ["Break", "BreakNote", "Certificate", "Match", "Mend", "PeriodClose", "ReadingRow", "Scan"]
+__all__ = ["Break", "BreakNote", "Certificate", "Fate", "KeyMatch", "Mend", "Outcome", "PeriodClose", "ReadingRow", "Scan"]
