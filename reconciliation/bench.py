@@ -20,6 +20,7 @@ from connectors.models import Connection
 from hub.bench.lab import memory
 from hub.bench.report import Row, bounded
 from reconciliation import breaking, matching
+from reconciliation.matching.work import SETTINGS
 from reconciliation.models import Break, Scan
 
 ROWS = 1_000_000
@@ -63,8 +64,9 @@ def _reconcile(scan: Scan) -> None:
 
 def _timed(work: Callable[[], None]) -> float:
     with database.cursor() as cursor:
-        cursor.execute("DELETE FROM reconciliation_match")
-        cursor.execute("VACUUM reconciliation_match")
+        for table in ("fate", "keymatch"):
+            cursor.execute(f"DELETE FROM reconciliation_{table}")
+            cursor.execute(f"VACUUM reconciliation_{table}")
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
@@ -120,7 +122,7 @@ def _bare_join(scan: Scan, left: Connection, right: Connection) -> None:
         'SELECT {key} AS key, currency, total, tax, "on" FROM reconciliation_readingrow WHERE scan_id = %s AND connection_id = %s'
     )
     with transaction.atomic(), database.cursor() as cursor:
-        cursor.execute("SET LOCAL work_mem = '256MB'")
+        cursor.execute(SETTINGS)
         cursor.execute(
             f"""SELECT count(*) FILTER (WHERE l.key IS NULL), count(*) FILTER (WHERE r.key IS NULL),
                        count(*) FILTER (WHERE l.total <> r.total OR l.currency <> r.currency OR l.tax <> r.tax

@@ -33,9 +33,8 @@ class Outcome:
 def match(scan: Scan, tolerances: Tolerances | None = None, pairs: Sequence[Pair] = PAIRS) -> Outcome:
     """Match all readings of a scan, inside one transaction.
 
-    Writes Match rows of what belongs together by anything but its key alone, and what does not agree into the temporary
-    table `recon_candidate` of this session, which `breaking.store` turns into breaks. `recon_fate` says what else became of
-    a reading; one that is in none of them agrees with the one of the same key.
+    Writes what became of every reading (`models.Outcome`), and what does not agree into the temporary table
+    `recon_candidate` of this session, which `breaking.store` turns into breaks.
     """
     tolerances = tolerances or Tolerances()
     work = Work(scan, tolerances)
@@ -50,7 +49,13 @@ def match(scan: Scan, tolerances: Tolerances | None = None, pairs: Sequence[Pair
     masters.compare(work)
     recognition.compare(work)
     control.compare(work)
-    return outcome(work)
+    work.do(
+        """INSERT INTO reconciliation_fate (scan_id, pair, reading_id, fate, rule, token)
+           SELECT %(scan)s, pair, reading, fate, why, token FROM recon_fate"""
+    )
+    found = outcome(work)
+    work.clear()
+    return found
 
 
 def _follow(work: Work, pair: Pair) -> None:

@@ -4,13 +4,14 @@ which is small, goes on to the stages that look closer."""
 from __future__ import annotations
 
 from reconciliation.matching.pairs import Pair
-from reconciliation.matching.work import Work, reading
+from reconciliation.matching.work import Work
 
 IDENTITY = "{0}.slug || '/' || {0}.kind || '/' || {0}.external_id"
 """Names a reading in every scan."""
 
 AGREE = """l.excuse IS NULL AND r.excuse IS NULL AND l.currency = r.currency AND l.total = r.total
-    AND l.tax IS NOT DISTINCT FROM coalesce(r.tax, l.tax) AND date_trunc('month', l."on") = date_trunc('month', r."on")
+    AND l.tax IS NOT DISTINCT FROM coalesce(r.tax, l.tax)
+    AND (l."on" = r."on" OR date_trunc('month', l."on") = date_trunc('month', r."on"))
     AND (l.token = r.token OR l.token IS NULL OR r.token IS NULL OR NOT (l.linked OR r.linked))
     AND coalesce(l.extra->>'rate' = r.extra->>'rate', true)"""
 
@@ -19,50 +20,60 @@ ITEM = """id, key, excuse, token, linked, slug, connection_id, kind, external_id
     tax, total, "on", service_from, service_to, status, updated_at, extra"""
 
 
-def join(work: Work, pair: Pair) -> None:
-    """Tally what agrees by its key in `recon_tally`; leave the rest in `recon_item`.
+# Compressing millions of ids takes longer than joining what they name.
+JOINED = """currency text, "on" date, agrees boolean, n bigint, total numeric, hash numeric,
+    l bigint[] STORAGE EXTERNAL, r bigint[] STORAGE EXTERNAL"""
 
-    What agrees so gets no row of its own: the key says which two readings they are, and both are kept with the scan.
-    """
-    # OFFSET 0 keeps PostgreSQL from computing `agrees` anew wherever it is used.
-    work.table(
-        "recon_bulk",
-        f"""SELECT l, r, currency, period, count(*) AS n, sum(total) AS total, sum(hash) AS hash
-            FROM (SELECT CASE WHEN NOT agrees THEN l END AS l, CASE WHEN NOT agrees THEN r END AS r,
-                         CASE WHEN agrees THEN currency END AS currency, CASE WHEN agrees THEN period END AS period, total,
-                         CASE WHEN agrees THEN hashtextextended(key, 0) END AS hash
-                  FROM (SELECT l.id AS l, r.id AS r, l.key, l.currency, l.total, date_trunc('month', l."on")::date AS period,
-                               coalesce({AGREE}, false) AS agrees
-                        FROM ({reading(pair.left)}) l FULL JOIN ({reading(pair.right)}) r ON l.key = r.key OFFSET 0) joined) sorted
-            GROUP BY 1, 2, 3, 4""",
-        analyze=True,
-    )
+
+def join(work: Work, pair: Pair) -> None:
+    """What agrees by its key goes to KeyMatch and `recon_tally`, the rest to `recon_item`."""
+    work.gather(
+        "recon_join", JOINED,
+        f"""SELECT l.currency::text, l."on", coalesce({AGREE}, false), count(*), sum(l.total), sum(hashtextextended(l.key, 0)),
+                   array_agg(l.id), array_agg(r.id)
+            FROM ({work.reading(pair.left)}) l FULL JOIN ({work.reading(pair.right)}) r ON l.key = r.key GROUP BY 1, 2, 3""",
+    )  # fmt: skip
     work.do(
-        """INSERT INTO recon_tally SELECT %(pair)s, side, 'matched', 'reference', currency, period, sum(n), sum(total), sum(hash)
-           FROM recon_bulk, unnest('{left,right}'::text[]) side WHERE l IS NULL AND r IS NULL GROUP BY side, currency, period""",
+        """INSERT INTO recon_tally SELECT %(pair)s, side, 'matched', 'reference', currency, date_trunc('month', "on")::date,
+               sum(n), sum(total), sum(hash)
+           FROM recon_join, unnest('{left,right}'::text[]) side WHERE agrees GROUP BY 2, 5, 6""",
         pair=pair.name,
     )
-    _set_apart_what_occurs_twice(work, pair)
+    work.table(
+        "recon_left_over",
+        """SELECT DISTINCT side, id FROM recon_join, unnest(l, r) AS one(l_id, r_id),
+               LATERAL (VALUES ('l', l_id), ('r', r_id)) AS each(side, id) WHERE NOT agrees AND id IS NOT NULL""",
+        analyze=True,
+    )
+    agreed = "recon_agreed" if _set_apart_what_occurs_twice(work, pair) else "recon_join"
+    work.do(
+        f"""INSERT INTO reconciliation_keymatch (scan_id, pair, "left", "right")
+            SELECT %(scan)s, %(pair)s, l, r FROM {agreed} WHERE agrees""",
+        pair=pair.name,
+    )
     work.table(
         "recon_item",
         " UNION ALL ".join(
             f"""SELECT '{column}'::text AS side, {ITEM}, NULL::bigint AS grp, ''::text AS rule, false AS again
-                FROM ({reading(side)}) x WHERE id IN (SELECT {column} FROM recon_bulk WHERE {column} IS NOT NULL)"""
+                FROM ({work.reading(side)}) x WHERE id IN (SELECT id FROM recon_left_over WHERE side = '{column}')"""
             for column, side in (("l", pair.left), ("r", pair.right))
         ),
         analyze=True,
     )
 
 
-def _set_apart_what_occurs_twice(work: Work, pair: Pair) -> None:
-    """Of a key that occurs several times on a side everything goes on, also what would agree.
+def _set_apart_what_occurs_twice(work: Work, pair: Pair) -> bool:
+    """Of a key that occurs several times on a side everything goes on, also what would agree: whether there was any.
+
+    What still agrees is then in `recon_agreed`.
 
     There is none exactly when the joined rows are as many as the readings of each side: a key that occurs a times here and b
     times there is joined a · b times.
     """
     ((agreed, left, right),) = work.ask(
-        """SELECT coalesce(sum(n) FILTER (WHERE l IS NULL AND r IS NULL), 0), count(DISTINCT l), count(DISTINCT r) FROM
-            recon_bulk"""
+        """SELECT (SELECT coalesce(sum(n), 0) FROM recon_join WHERE agrees), count(*) FILTER (WHERE side = 'l'),
+                  count(*) FILTER (WHERE side = 'r')
+           FROM recon_left_over"""
     )
     there = [
         work.ask("SELECT coalesce(sum(n), 0) FROM recon_count k JOIN connectors_connection c ON c.id = k.connection_id"
@@ -70,16 +81,18 @@ def _set_apart_what_occurs_twice(work: Work, pair: Pair) -> None:
         for side in (pair.left, pair.right)
     ]  # fmt: skip
     if [agreed + left, agreed + right] == there:
-        return
+        return False
     work.table(
         "recon_twice",
         " UNION ".join(
-            f"SELECT key FROM ({reading(side)}) x WHERE key IS NOT NULL GROUP BY key HAVING count(*) > 1"
+            f"SELECT key FROM ({work.reading(side)}) x WHERE key IS NOT NULL GROUP BY key HAVING count(*) > 1"
             for side in (pair.left, pair.right)
         ),
         analyze=True,
     )
-    twice = [f"(SELECT * FROM ({reading(side)}) x WHERE key IN (SELECT key FROM recon_twice))" for side in (pair.left, pair.right)]
+    twice = [
+        f"(SELECT * FROM ({work.reading(side)}) x WHERE key IN (SELECT key FROM recon_twice))" for side in (pair.left, pair.right)
+    ]
     work.do(
         f"""INSERT INTO recon_tally
             SELECT %(pair)s, side, 'matched', 'reference', currency, period, -count(*), -sum(total), -sum(hashtextextended(key,
@@ -90,5 +103,11 @@ def _set_apart_what_occurs_twice(work: Work, pair: Pair) -> None:
         pair=pair.name,
     )
     for column, readings_of in zip("lr", twice, strict=True):
-        work.do(f"""INSERT INTO recon_bulk ({column}) SELECT id FROM {readings_of} x
-                    WHERE id NOT IN (SELECT {column} FROM recon_bulk WHERE {column} IS NOT NULL)""")
+        work.do(f"""INSERT INTO recon_left_over SELECT '{column}', id FROM {readings_of} x
+                    WHERE id NOT IN (SELECT id FROM recon_left_over WHERE side = '{column}')""")
+    work.table(
+        "recon_agreed",
+        """SELECT true AS agrees, array_agg(one.l) AS l, array_agg(one.r) AS r FROM recon_join j, unnest(l, r) AS one(l, r)
+           WHERE agrees AND one.l NOT IN (SELECT id FROM recon_left_over) GROUP BY "on", currency""",
+    )
+    return True

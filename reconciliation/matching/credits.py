@@ -48,15 +48,6 @@ def compare(work: Work) -> None:
     work.table("recon_case", "SELECT id, role AS side, group_token AS token FROM recon_member")
     work.table("recon_case_verdict", _judged())
     conclude(work, NAME, "key")
-    # Three readings, two matches: billing is in the middle.
-    work.do(
-        """INSERT INTO reconciliation_match (scan_id, pair, "group", "left", "right", rule)
-           SELECT %(scan)s, %(pair)s, min(a.id) OVER (PARTITION BY a.group_token), a.id, b.id, 'key'
-           FROM recon_member a JOIN recon_member b USING (group_token) JOIN recon_case_verdict v ON v.token = a.group_token
-           WHERE v.verdict = 'agree' AND ((a.role = 'support' AND b.role = 'billing') OR (a.role = 'billing' AND b.role
-               = 'erp'))""",
-        pair=NAME,
-    )
 
 
 def _judged() -> str:

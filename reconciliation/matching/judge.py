@@ -19,7 +19,7 @@ SAID = """jsonb_strip_nulls(jsonb_build_object('system', slug, 'kind', kind, 'id
 NAME = "coalesce(nullif(number, ''), external_id)"
 
 
-RULE = "CASE WHEN v.verdict = 'tolerance' AND l.rule NOT LIKE 'tolerance%%' THEN 'tolerance' ELSE l.rule END"
+RULE = "CASE WHEN v.verdict = 'tolerance' AND i.rule NOT LIKE 'tolerance%%' THEN 'tolerance' ELSE i.rule END"
 
 
 def fingerprint(family: str, left: str, right: str, pair: str = "%(pair)s") -> str:
@@ -30,19 +30,12 @@ def fingerprint(family: str, left: str, right: str, pair: str = "%(pair)s") -> s
 
 
 def judge(work: Work, pair: Pair) -> None:
-    """Conclude the pair: its items go to Match, `recon_candidate` and `recon_fate`, and their sums to `recon_tally`."""
+    """Conclude the pair: its items go to `recon_fate`, what is broken to `recon_candidate`, their sums to `recon_tally`."""
     _compare(work, pair)
     of = {"pair": pair.name}
     work.do(
         """INSERT INTO recon_linked SELECT %(pair)s, l.id, r.id FROM recon_item l JOIN recon_item r USING (grp)
            WHERE l.side = 'l' AND r.side = 'r'""",
-        **of,
-    )
-    work.do(
-        f"""INSERT INTO reconciliation_match (scan_id, pair, "group", "left", "right", rule)
-           SELECT %(scan)s, %(pair)s, l.grp, l.id, r.id, {RULE}
-           FROM recon_item l JOIN recon_item r USING (grp) JOIN recon_verdict v USING (grp)
-           WHERE l.side = 'l' AND r.side = 'r' AND v.verdict IN ('agree', 'tolerance')""",
         **of,
     )
     work.do(GROUPS, **of)
@@ -108,9 +101,11 @@ LABELS = """'{"status": "another status", "fx": "another currency or rate", "par
 
 SHOWN = "CASE WHEN jsonb_array_length({0}) = 1 THEN {0}->0 ELSE jsonb_build_object('items', {0}) END"
 
+DIFFERENCE = fingerprint("'difference'", "lidentity", "ridentity")
+
 GROUPS = f"""
     INSERT INTO recon_candidate
-    SELECT %(pair)s, verdict, {fingerprint("'difference'", "lidentity", "ridentity")},
+    SELECT %(pair)s, verdict, {DIFFERENCE},
            left(format('%%s: %%s, %%s %%s and %%s %%s', lname,
                 (SELECT string_agg({LABELS}->>d, ', ' ORDER BY n) FROM unnest(differences) WITH ORDINALITY AS t(d, n)),
                 trim_scale(ltotal), lcurrency, trim_scale(rtotal), rcurrency), 300),
@@ -129,15 +124,15 @@ FATE = """CASE WHEN excuse IN ('draft', 'pending') AND "on" < %(as_of)s::date - 
                WHEN side = 'l' THEN 'missing_right' ELSE 'missing_left' END"""
 """What becomes of an item without a counterpart."""
 
+ALONE = fingerprint(
+    "CASE WHEN fate LIKE 'missing%%' THEN 'missing' ELSE fate END",
+    "CASE side WHEN 'l' THEN identity END",
+    "CASE side WHEN 'r' THEN identity END",
+)
+
 LONERS = f"""
     INSERT INTO recon_candidate
-    SELECT %(pair)s, fate, {
-    fingerprint(
-        "CASE WHEN fate LIKE 'missing%%' THEN 'missing' ELSE fate END",
-        "CASE side WHEN 'l' THEN identity END",
-        "CASE side WHEN 'r' THEN identity END",
-    )
-},
+    SELECT %(pair)s, fate, {ALONE},
            left(format('%%s: %%s, %%s %%s', {NAME}, CASE fate WHEN 'stale' THEN 'long under way (' || status || ')'
                 WHEN 'duplicate' THEN 'there more than once in ' || slug ELSE 'only in ' || slug END, trim_scale(total),
                     currency), 300),
@@ -149,19 +144,24 @@ LONERS = f"""
 
 FATES = f"""
     INSERT INTO recon_fate
-    SELECT %(pair)s, CASE i.side WHEN 'l' THEN 'left' ELSE 'right' END, i.id,
-           CASE WHEN coalesce(v.verdict, {FATE.replace('"on"', 'i."on"')}) IN ('excused', 'fresh') THEN 'excused' ELSE 'break' END,
-           CASE WHEN coalesce(v.verdict, {FATE.replace('"on"', 'i."on"')}) = 'excused' THEN coalesce(i.excuse, 'taken back')
-                ELSE coalesce(v.verdict, {FATE.replace('"on"', 'i."on"')}) END
-    FROM recon_item i LEFT JOIN recon_verdict v USING (grp) WHERE coalesce(v.verdict, '') NOT IN ('agree', 'tolerance')"""
+    SELECT %(pair)s, CASE side WHEN 'l' THEN 'left' ELSE 'right' END, id,
+           CASE WHEN rule IS NOT NULL THEN 'matched' WHEN fate IN ('excused', 'fresh') THEN 'excused' ELSE 'break' END,
+           CASE WHEN rule IS NOT NULL THEN rule WHEN fate = 'excused' THEN coalesce(excuse, 'taken back') ELSE fate END,
+           CASE WHEN rule IS NOT NULL THEN grp::text WHEN fate IN ('excused', 'fresh') THEN ''
+                WHEN grp IS NOT NULL THEN {DIFFERENCE} ELSE {ALONE} END
+    FROM (SELECT i.side, i.id, i.excuse, i.grp, v.lidentity, v.ridentity, {IDENTITY.format("i")} AS identity,
+                 CASE WHEN v.verdict IN ('agree', 'tolerance') THEN {RULE} END AS rule,
+                 coalesce(v.verdict, {FATE.replace('"on"', 'i."on"')}) AS fate
+          FROM recon_item i LEFT JOIN recon_verdict v USING (grp)) item"""
 
 TALLY = f"""
     INSERT INTO recon_tally
     SELECT %(pair)s, f.side, f.fate, f.why, i.currency, date_trunc('month', i."on")::date, count(*), coalesce(sum(i.total), 0),
            sum(hashtextextended({IDENTITY.format("i")}, 0)::numeric)
-    FROM recon_fate f JOIN recon_item i ON i.id = f.reading WHERE f.pair = %(pair)s GROUP BY 1, 2, 3, 4, 5, 6
+    FROM recon_fate f JOIN recon_item i ON i.id = f.reading WHERE f.pair = %(pair)s AND f.fate <> 'matched'
+    GROUP BY 1, 2, 3, 4, 5, 6
     UNION ALL
-    SELECT %(pair)s, CASE i.side WHEN 'l' THEN 'left' ELSE 'right' END, 'matched', {RULE.replace("l.", "i.")}, i.currency,
+    SELECT %(pair)s, CASE i.side WHEN 'l' THEN 'left' ELSE 'right' END, 'matched', {RULE}, i.currency,
            date_trunc('month', i."on")::date, count(*), coalesce(sum(i.total), 0),
            sum(hashtextextended({IDENTITY.format("i")} || least(lidentity, ridentity) || greatest(lidentity, ridentity),
                0)::numeric)

@@ -54,21 +54,26 @@ def _products(work: Work) -> None:
     erp = readings("t", "product", "erp")
     work.table(
         "recon_case",
-        f"SELECT r.id, rc.role AS side, rc.slug || '/' || r.external_id AS token FROM {readings('r', 'product', 'billing')}",
+        f"""SELECT r.id, rc.role AS side, rc.slug || '/' || r.external_id AS token FROM {readings("r", "product", "billing")}
+            UNION ALL SELECT t.id, tc.role, tc.slug || '/' || t.external_id FROM {erp}""",
     )
     work.table("recon_case_verdict", f"""
         WITH product AS (
-            SELECT rc.slug || '/' || r.external_id AS token, r.external_id, r.status, r.extra, m.target_code, t.status AS there
+            SELECT rc.slug || '/' || r.external_id AS token, r.external_id, r.status, r.extra, m.target_code, t.status AS there,
+                   t.id AS erp
             FROM {readings('r', 'product', 'billing')}
             LEFT JOIN hub_codemapping m ON m.what = 'product' AND m.state = 'active' AND m.source_id = r.connection_id
                  AND m.source_code = r.external_id AND m.valid_from <= %(as_of)s::date
                  AND coalesce(m.valid_to >= %(as_of)s::date, true)
-            LEFT JOIN LATERAL (SELECT t.status FROM {erp} WHERE t.connection_id = m.target_id
+            LEFT JOIN LATERAL (SELECT t.id, t.status FROM {erp} WHERE t.connection_id = m.target_id
                  AND m.target_code IN (t.number, t.external_id) ORDER BY t.status, t.external_id LIMIT 1) t ON true),
         judged AS (
             SELECT *, CASE WHEN target_code IS NULL THEN 'excused: not mapped yet'
                 WHEN there IS NULL THEN CASE WHEN EXISTS (SELECT FROM {erp}) THEN 'missing_right' ELSE 'excused: not read' END
-                WHEN status <> 'gone' AND there = 'gone' THEN 'status' ELSE 'agree' END AS verdict FROM product)
+                WHEN status <> 'gone' AND there = 'gone' THEN 'status' ELSE 'agree' END AS verdict FROM product
+            UNION ALL
+            SELECT tc.slug || '/' || t.external_id, t.external_id, NULL, NULL, NULL, NULL, t.id,
+                   CASE WHEN t.id IN (SELECT erp FROM product) THEN 'agree' ELSE 'excused: not of billing' END FROM {erp})
         SELECT DISTINCT ON (token) token, verdict, 'product'::text AS family, ''::text AS currency, NULL::numeric AS left_amount,
                NULL::numeric AS right_amount, 0::numeric AS exposed,
                format('product %%s: %%s in the ERP is %%s', coalesce(nullif(extra->>'name', ''), external_id), target_code,

@@ -52,8 +52,8 @@ BILLING_INVOICE = Side(
 )  # fmt: skip
 ERP_INVOICE = Side(
     # What was taken back and posted anew has the key of the first with its number behind "#".
-    "erp", "invoice", "nullif(split_part(r.reference, '#', 1), '')", owns_key=False, refs=("invoice",),
-    where=f"NOT {A_CREDIT}", joins=TAKEN_BACK,
+    "erp", "invoice", "nullif(split_part(r.reference, '#', 1), '')", owns_key=False, refs=("invoice",), joins=TAKEN_BACK,
+    where="r.reference NOT LIKE 'credit/%%'",
     # Tryton calls an invoice void as well that credit memos, which stand for themselves, have used up.
     excuse="""CASE WHEN r.status = 'draft' THEN 'draft' WHEN r.reference LIKE 'variance/%%' THEN 'written off' WHEN v.by_key
         THEN 'reversed'

@@ -165,13 +165,22 @@ def again(work: Work, pair: Pair) -> None:
                 SELECT FROM recon_item t WHERE t.side = i.side AND t.key = i.key AND t.grp IS NOT NULL {part})"""
     )
     carries = "r" if pair.left.owns_key else "l"
-    work.do(
-        f"""UPDATE recon_item SET again = true WHERE id IN (
-                SELECT i.id FROM recon_item i JOIN reconciliation_readingrow t ON t.scan_id = %(scan)s AND t.kind = i.kind
-                     AND t.connection_id = i.connection_id AND t.party = i.party AND t.currency = i.currency AND t.total = i.total
-                     AND t."on" = i."on" AND t.id <> i.id
-                WHERE i.grp IS NULL AND i.excuse IS NULL AND i.party <> ''
-                  AND ((i.number <> '' AND t.number = i.number)
-                       OR (i.side = '{carries}' AND i.reference = '' AND t.reference <> ''))
-                  AND NOT EXISTS (SELECT FROM recon_item o WHERE o.id = t.id AND (o.grp IS NULL OR o.excuse IS NOT NULL)))"""
+    # The few are hashed, and met by the many in passing: PostgreSQL would rather have it the other way round.
+    work.table(
+        "recon_lone",
+        """SELECT id, side, connection_id, kind, party, currency, total, "on", number, reference FROM recon_item
+           WHERE grp IS NULL AND excuse IS NULL AND party <> '' AND (number <> '' OR (side = %(carries)s AND reference = ''))""",
+        analyze=True,
+        carries=carries,
     )
+    work.table(
+        "recon_twin",
+        """SELECT i.id FROM reconciliation_readingrow t JOIN recon_lone i ON t.party = i.party AND t.total = i.total
+                WHERE t.scan_id = %(scan)s AND t.id <> i.id AND t."on" - i."on" = 0
+                  AND (t.kind, t.connection_id, t.currency) IS NOT DISTINCT FROM (i.kind, i.connection_id, i.currency)
+                  AND ((i.number <> '' AND t.number = i.number)
+                       OR (i.side = %(carries)s AND i.reference = '' AND t.reference <> ''))
+                  AND NOT EXISTS (SELECT FROM recon_item o WHERE o.id = t.id AND (o.grp IS NULL OR o.excuse IS NOT NULL))""",
+        carries=carries,
+    )
+    work.do("UPDATE recon_item SET again = true WHERE id IN (SELECT id FROM recon_twin)")

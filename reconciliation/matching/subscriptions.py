@@ -70,12 +70,12 @@ POSTINGS = f"""
 def _postings_after_the_end(work: Work) -> None:
     """An invoice that only the ERP has, for a service after the end of what the customer had, is an obligation that goes on."""
     work.do(f"""
-        UPDATE recon_candidate x SET pair = %(pair)s, type = 'obligation', fingerprint
+        WITH told AS (UPDATE recon_candidate x SET pair = %(pair)s, type = 'obligation', fingerprint
             = {fingerprint("'posting'", "'billing'", "o.identity")},
                title = left(format('%%s: posted for a service after the end of %%s', o.name, o.ended_sub), 300)
         FROM (SELECT coalesce(nullif(e.number, ''), e.external_id) AS name,
             {IDENTITY.format("e").replace("e.slug", "ec.slug")} AS identity,
-                     ec.slug, e.external_id, min(s.sub) AS ended_sub
+                     e.id, ec.slug, e.external_id, min(s.sub) AS ended_sub
               FROM {readings("e", "invoice", "erp")}
               JOIN recon_fate f ON f.reading = e.id AND f.pair = 'invoices' AND f.why IN ('missing_left', 'missing_right')
               JOIN recon_party p ON p.connection_id = e.connection_id AND p.external_id = e.party
@@ -85,7 +85,10 @@ def _postings_after_the_end(work: Work) -> None:
                     SELECT FROM recon_subscription o WHERE o.customer = s.customer AND o.ended IS NULL)
               GROUP BY e.id, ec.slug) o
         WHERE x.pair = 'invoices' AND x.type LIKE 'missing%%' AND o.external_id IN (x."left"->>'id', x."right"->>'id')
-          AND o.slug IN (x."left"->>'system', x."right"->>'system')""", pair=NAME)  # fmt: skip
+          AND o.slug IN (x."left"->>'system', x."right"->>'system')
+        RETURNING o.id, x.fingerprint)
+        UPDATE recon_fate f SET why = 'obligation', token = told.fingerprint FROM told
+        WHERE f.pair = 'invoices' AND f.reading = told.id""", pair=NAME)  # fmt: skip
 
 
 OBLIGATIONS = f"""

@@ -2,7 +2,20 @@
 
 from reconciliation.models.breaks import Break, BreakNote, Mend
 from reconciliation.models.closing import PeriodClose
+from reconciliation.models.outcomes import Fate, KeyMatch, Outcome
 from reconciliation.models.rules import MendRule
-from reconciliation.models.scans import Certificate, Match, ReadingRow, Scan
+from reconciliation.models.scans import Certificate, ReadingRow, Scan
 
-__all__ = ["Break", "BreakNote", "Certificate", "Match", "Mend", "MendRule", "PeriodClose", "ReadingRow", "Scan"]
+__all__ = [
+    "Break",
+    "BreakNote",
+    "Certificate",
+    "Fate",
+    "KeyMatch",
+    "Mend",
+    "MendRule",
+    "Outcome",
+    "PeriodClose",
+    "ReadingRow",
+    "Scan",
+]

@@ -115,17 +115,3 @@ class Certificate(AppendOnly):
 
     def __str__(self) -> str:
         return f"{self.connection} {self.kind}: {'complete' if self.is_complete else 'INCOMPLETE'}"
-
-
-class Match(models.Model):
-    """Readings that are one thing: `left` and `right` are ids of readings; a group of several shares `group`."""
-
-    scan = models.ForeignKey(Scan, models.CASCADE, related_name="matches")
-    pair = models.CharField(max_length=40)
-    group = models.BigIntegerField()
-    left = models.BigIntegerField()
-    right = models.BigIntegerField()
-    rule = models.CharField(max_length=40, help_text="reference, natural key, exact, tolerance, 1:N, N:1, N:M")
-
-    def __str__(self) -> str:
-        return f"{self.pair} {self.left} = {self.right}"

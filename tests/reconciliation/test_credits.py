@@ -13,7 +13,7 @@ from connectors.models import Connection
 from hub.credits.models import Credit
 from reconciliation.corpus import AS_OF
 from reconciliation.matching import match
-from reconciliation.models import Match, ReadingRow, Scan
+from reconciliation.models import Outcome, ReadingRow, Scan
 from tests.credits import factories as make
 from tests.reconciliation.books import scan_of
 
@@ -65,9 +65,11 @@ def compared(credit: Credit, *roles: str, **totals: str) -> list[tuple[str, Deci
 ALL = ("support", "billing", "erp")
 
 
-def test_a_credit_that_all_three_show_is_matched_twice(credit: Credit) -> None:
+def test_a_credit_that_all_three_show_is_one_thing(credit: Credit) -> None:
     assert compared(credit, *ALL) == []
-    assert Match.objects.filter(pair="credits").count() == 2
+    outcomes = Outcome.objects.filter(pair="credits", fate="matched")
+    assert sorted(outcomes.values_list("reading__connection__role", flat=True)) == sorted(ALL)
+    assert len(set(outcomes.values_list("token", flat=True))) == 1
 
 
 @pytest.mark.parametrize(

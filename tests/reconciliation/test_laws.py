@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from connectors.models import Connection
 from reconciliation.corpus import AS_OF
 from reconciliation.matching import PAIRS, Tolerances, match
-from reconciliation.models import Match, ReadingRow, Scan
+from reconciliation.models import Fate, KeyMatch, Outcome, ReadingRow, Scan
 from tests.reconciliation.books import company, scan_of
 
 pytestmark = pytest.mark.django_db
@@ -75,28 +75,19 @@ def fill(scan: Scan, books: Books, left: list[dict[str, Any]], right: list[dict[
     ReadingRow.objects.bulk_create(rows)
 
 
-def fates() -> dict[int, list[str]]:
-    """What became of each reading that did not agree by its key."""
-    found = defaultdict(list)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT reading, fate FROM recon_fate WHERE pair = 'invoices'")
-        for reading, fate in cursor.fetchall():
-            found[reading].append(fate)
-    for left, right in set(Match.objects.filter(pair="invoices").values_list("left", "right")):
-        for reading in (left, right):
-            if "matched" not in found[reading]:
-                found[reading].append("matched")
-    return found
-
-
 @pytest.fixture(autouse=True)
 def _one_scan_at_a_time() -> Iterator[None]:
     with transaction.atomic():
         yield
 
 
+def forget_outcomes() -> None:
+    Fate.objects.all().delete()
+    KeyMatch.objects.all().delete()
+
+
 def fresh_scan(books: Books) -> Scan:
-    Match.objects.all().delete()
+    forget_outcomes()
     ReadingRow.objects.all().delete()
     return scan_of(books[0])
 
@@ -107,29 +98,30 @@ def test_every_reading_has_exactly_one_fate_and_sums_add_up(books: Books, docume
     scan = fresh_scan(books)
     fill(scan, books, *documents, random.Random(1))
     outcome = match(scan, given_tolerances)
-    found = fates()
-    by_key = 0
-    for row in ReadingRow.objects.filter(scan=scan, kind="invoice").select_related("connection"):
-        assert len(found[row.pk]) <= 1, (row, found[row.pk])
-        if not found[row.pk]:  # agreed by its key: the other one is there, with the same money, and says nothing else either
-            key = row.reference or f"{row.connection.slug}/{row.external_id}"
-            others = ReadingRow.objects.filter(scan=scan, kind="invoice").exclude(connection=row.connection)
-            twins = [o for o in others if (o.reference or f"{o.connection.slug}/{o.external_id}") == key]
-            assert [(o.total, o.currency, o.tax, found[o.pk]) for o in twins] == [(row.total, row.currency, row.tax, [])]
-            by_key += 1
-    assert by_key % 2 == 0
+    rows = {row.pk: row for row in ReadingRow.objects.filter(scan=scan).select_related("connection")}
+    outcomes = list(Outcome.objects.filter(scan=scan))
+    assert sorted(told.reading_id for told in outcomes) == sorted(rows)
+    together = defaultdict(list)
+    for told in outcomes:
+        assert (told.token == "") == (told.fate == "excused")
+        if told.pair == "invoices" and told.fate == "matched":
+            together[told.token].append((rows[told.reading_id], told.rule))
+    for held in together.values():  # what is matched is on both sides, by one rule, and agrees in money but for the tolerance
+        sides = [sum(row.total for row, _ in held if row.connection == system) for system in books[1:]]
+        assert {row.connection for row, _ in held} == set(books[1:]) and len({rule for _, rule in held}) == 1
+        assert sides[0] == sides[1] or held[0][1].startswith("tolerance")
     for side, system in (("left", books[1]), ("right", books[2])):
         expected: dict[str, list[Any]] = {}
         for row in ReadingRow.objects.filter(scan=scan, kind="invoice", connection=system):
             sums = expected.setdefault(row.currency, [0, Decimal(0)])
             sums[0], sums[1] = sums[0] + 1, sums[1] + row.total
-        told: dict[str, list[Any]] = {}
+        tallied: dict[str, list[Any]] = {}
         for whys in outcome.counts.get("invoices", {}).get(side, {}).values():
             for by_currency in whys.values():
                 for currency, said in by_currency.items():
-                    sums = told.setdefault(currency, [0, Decimal(0)])
+                    sums = tallied.setdefault(currency, [0, Decimal(0)])
                     sums[0], sums[1] = sums[0] + said["count"], sums[1] + Decimal(said["amount"])
-        assert told == expected
+        assert tallied == expected
 
 
 MIRRORED = {"missing_left": "missing_right", "missing_right": "missing_left"}
@@ -151,7 +143,7 @@ def test_seen_from_the_other_side_only_what_is_missing_swaps(books: Books, docum
     fill(scan, books, *documents, random.Random(2))
     match(scan, given_tolerances, INVOICES)
     there = seen()
-    Match.objects.all().delete()
+    forget_outcomes()
     match(scan, given_tolerances, [pair.swapped() for pair in INVOICES])
     assert {(MIRRORED.get(type_, type_), ids) for type_, ids in seen()} == there
 
