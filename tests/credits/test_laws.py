@@ -112,7 +112,7 @@ class Desk(RuleBasedStateMachine):
             self.approve(by=name, pick=pick, crashes=False)
 
     @rule(by=people, pick=picks)
-    def decide_on_a_stale_page(self, by: str, pick: int) -> None:
+    def approve_a_stale_page(self, by: str, pick: int) -> None:
         def stale(credit: Credit) -> None:
             with pytest.raises(NotAllowed):
                 deciding.approve(credit, self.people[by], revision=credit.revision - 1, confirmed_at=None)
