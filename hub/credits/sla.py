@@ -3,7 +3,8 @@
 First response runs from opening to the first public answer by staff, or to the resolution when there was none.
 Resolution runs while the case is neither resolved nor waiting for the customer; a reopened case goes on where it
 stood. Both count business time. Availability is the share of a whole calendar month without outage, in wall time, also
-while the month lasts; an outage without an end lasts until the case was resolved, and overlapping outages count once.
+while the month lasts; an outage without an end lasts until the case was resolved, and overlapping outages count once,
+whichever case told them.
 
 Severity. The target is that of the severity in force when the clock stopped (now, for one that runs), counted since the
 case has been at least that severe: a case raised to urgent has the whole urgent target from then on. Lowering loosens
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from itertools import pairwise
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
 from hub.credits.calendars import AROUND_THE_CLOCK, FOUR_DIGITS, Calendar, Interval, length, merged, to_minutes, whole
@@ -37,6 +38,14 @@ class ClockEntry(Protocol):
     def at(self) -> datetime: ...
     @property
     def value(self) -> str: ...
+
+
+class Outage(NamedTuple):
+    """An outage told by another case. Without an end it lasts until now."""
+
+    since: datetime
+    until: datetime | None
+    told_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +151,9 @@ class Assessment:
 
 def assess(
     clock: Iterable[ClockEntry], *, opened_at: datetime, severity: str, terms: Terms, at: datetime,
-    outages: Sequence[tuple[datetime, datetime | None]] = (),
+    outages: Iterable[Outage] = (),
 ) -> Assessment:  # fmt: skip
-    """Judge a case by what happened until `at`. `outages` are those told elsewhere, such as by other cases of the incident.
+    """Judge a case by what happened until `at`. `outages` are those told elsewhere, by other cases of the incident.
 
     Entries of the clock may come in any order; `severity` is the case's own, for a history that tells of none.
     """
@@ -155,6 +164,12 @@ def assess(
         plan=terms.plan, severity=case.severities[-1][1], terms=now.label if now else "",
         calendar=now.calendar.label if now else "", promises=tuple(one for one in promises if one is not None), at=case.at,
     )  # fmt: skip
+
+
+def outages_of(clock: Iterable[ClockEntry], *, opened_at: datetime, told_by: str, at: datetime) -> list[Outage]:
+    """The outages that a case's own clock tells until `at`, by the same reading as its own availability."""
+    case = _Case(clock, opened_at, "", Terms("", {}), at)
+    return [Outage(since, until, told_by) for since, until in _outages(case)]
 
 
 @dataclass(slots=True)
@@ -282,15 +297,16 @@ def _count(
     return _Counted(target, spans[number][1], most, since, business(end), missed)
 
 
-def _uptime(case: _Case, outages: Sequence[tuple[datetime, datetime | None]]) -> list[Promise]:
+def _uptime(case: _Case, outages: Iterable[Outage]) -> list[Promise]:
     """One promise for each calendar month with an outage, in the calendar's time zone."""
     target = case.terms.of(case.severities[-1][1])
     if target is None or target.uptime is None:
         return []
     zone = target.calendar.zone
-    down = merged([*_outages(case), *((whole(a), min(whole(b or case.at), case.at)) for a, b in outages)])
+    told = sorted({(whole(a), min(whole(b or case.at), case.at), by) for a, b, by in outages if whole(a) < case.at})
+    down = merged([*_outages(case), *((a, b) for a, b, _ in told)])
     months = sorted({month for a, b in down for month in _months(a, b, zone)})
-    return [_month(target.uptime, start, end, down, zone) for start, end in months]
+    return [_month(target.uptime, start, end, down, told, zone) for start, end in months]
 
 
 def _outages(case: _Case) -> list[Interval]:
@@ -317,7 +333,10 @@ def _months(a: datetime, b: datetime, zone: ZoneInfo) -> Iterable[Interval]:
             return
 
 
-def _month(target: Decimal, start: datetime, end: datetime, down: Sequence[Interval], zone: ZoneInfo) -> Promise:
+def _month(
+    target: Decimal, start: datetime, end: datetime, down: Sequence[Interval], told: Sequence[tuple[datetime, datetime, str]],
+    zone: ZoneInfo,
+) -> Promise:  # fmt: skip
     parts = tuple((max(a, start), min(b, end)) for a, b in down if a < end and b > start)
     lost, whole_month = length(parts), length([(start, end)])
     up = (100 * (1 - Decimal(lost) / whole_month)).quantize(FOUR_DIGITS, ROUND_HALF_EVEN)
@@ -325,6 +344,7 @@ def _month(target: Decimal, start: datetime, end: datetime, down: Sequence[Inter
     name = f"{start.astimezone(zone):%B %Y}"
     lines = [
         *(f"down {_span(a, b, zone)} = {plain(to_minutes(length([(a, b)])))} min" for a, b in parts),
+        *(f"{by} told {_span(max(a, start), min(b, end), zone)}" for a, b, by in told if a < min(b, end) and b > start),
         f"{name} has {plain(to_minutes(whole_month))} min, {plain(to_minutes(lost))} of them down: available {plain(up)} %",
         f"target {plain(target)} % → " + (f"{plain(short)} percentage points short" if short else "kept"),
     ]

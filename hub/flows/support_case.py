@@ -11,17 +11,18 @@ a reviewer's question are not read here: what connectors tell of a case has no c
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import cached_property
 
 from django.utils import timezone
 
 from canonical import matching, types, xref
-from canonical.models import SupportCase
+from canonical.models import CaseClock, SupportCase
 from canonical.record import NotRecorded, Recorder, observe
 from canonical.types import CanonicalObject
 from connectors.models import Connection
-from hub import answers, booking, review
-from hub.credits import claiming, reassessing
+from hub import answers, booking, inbox, review
+from hub.credits import assessing, claiming, reassessing
 from hub.credits.models import Credit
 from hub.credits.opening import Claim, open_credit
 from hub.credits.refusing import NotOpened, NotReady
@@ -33,17 +34,50 @@ from hub.roles import CONTROLLER
 
 NOTES = "notes"
 """Where a run keeps what it found, for its timeline: [{title, text}]."""
+SPREAD = "incidents"
+"""Where a run keeps the incidents about whose outages its case says something new."""
+BY = "support_case"
+"""Who has a case judged anew when another one of its incident tells an outage."""
 
 
 def record(run: Run, said: Sequence[CanonicalObject]) -> None:
     """Keep what the platform says. A case it no longer has is marked as deleted, when we know it."""
     support = order_to_cash.source(run)
-    if not said:
-        run.object_id = xref.find(support.pk, "support_case", run.subject_id)
+    run.object_id = xref.find(support.pk, "support_case", run.subject_id)
+    before = _outages(run.object_id)
+    if said:
+        run.object_id = _recorded(run, support, said)["support_case", run.subject_id]
+    else:
         SupportCase.objects.filter(pk=run.object_id or 0).update(deleted_at_source=True)
+    run.context = {**run.context, SPREAD: sorted({one[0] for one in before ^ _outages(run.object_id)})}
+
+
+def _outages(case: int | None) -> set[tuple[str, str, datetime]]:
+    """(incident, what, at) of all that a case tells about an incident's outages; without one it tells nothing elsewhere.
+
+    A resolution ends an outage that nobody ended, and the opening begins one that was told to begin before.
+    """
+    clock = CaseClock.objects.filter(case=case or 0, case__deleted_at_source=False, case__clock__what="down")
+    ends = clock.filter(what__in=("down", "up", "resolved", "opened")).exclude(case__incident="")
+    return set(ends.values_list("case__incident", "what", "at"))
+
+
+def spread(run: Run) -> None:
+    """Let the other cases of an incident be judged anew when this one tells other outages than before.
+
+    A step of its own, after what was read is committed: of two cases told at once, the later one to get here sees both.
+    """
+    case = SupportCase.objects.filter(pk=run.object_id or 0).first()
+    if case is None:
         return
-    ids = _recorded(run, support, said)
-    run.object_id = ids["support_case", run.subject_id]
+    support = order_to_cash.source(run)
+    for incident in run.context.get(SPREAD, []):
+        case.incident = incident
+        for other in assessing.of_the_incident(case).filter(status__in=claiming.OVER).order_by("pk"):
+            inbox.start(
+                FLOW, connection=support, subject_kind=run.subject_kind, by=BY, object_id=other.pk,
+                subject_id=xref.id_of("support_case", other.pk, support.pk), correlation_id=run.correlation_id,
+            )  # fmt: skip
 
 
 def _recorded(run: Run, support: Connection, said: Sequence[CanonicalObject]) -> dict[tuple[str, str], int]:
@@ -182,7 +216,11 @@ FLOW = Flow(
     title="Support case",
     group=booking.ACCOUNTANT,
     triggers=frozenset(f"support.case.{past}" for past in ("opened", "updated", "resolved", "deleted", "observed")),
-    steps=(Read("read", order_to_cash.source, order_to_cash.what_to_read, observing.ask, record), Local("assess", assess)),
+    steps=(
+        Read("read", order_to_cash.source, order_to_cash.what_to_read, observing.ask, record),
+        Local("spread", spread),
+        Local("assess", assess),
+    ),
 )
 """A case → recorded; resolved with a missed promise, or asked for by an agent → a credit."""
 

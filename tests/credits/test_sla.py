@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from canonical.types import ClockEvent
 from hub.credits.calendars import AROUND_THE_CLOCK, Calendar, length, to_minutes
-from hub.credits.sla import Assessment, Promise, Target, Terms, assess
+from hub.credits.sla import Assessment, Outage, Promise, Target, Terms, assess, outages_of
 
 D = Decimal
 FIRST = "first_response"
@@ -190,9 +190,11 @@ def test_availability_is_that_of_the_calendar_month() -> None:
 
 
 def test_overlapping_outages_count_once() -> None:
-    elsewhere = [(at("02T10:30"), at("02T11:30")), (at("02T10:45"), at("02T11:00")), (at("03T10:00"), at("03T10:10"))]
+    told = [("02T10:30", "02T11:30"), ("02T10:45", "02T11:00"), ("03T10:00", "03T10:10")]
+    elsewhere = [Outage(at(since), at(until), "case 7") for since, until in told]
     one = promise(judged("02T10:00 down", "02T11:00 up", outages=elsewhere), "uptime")
     assert to_minutes(length(one.intervals)) == D(100)
+    assert "case 7 told Tue 2026-11-03 10:00–10:10" in one.explanation, "and the lines say who told what"
 
 
 def test_an_outage_reported_twice_began_with_the_first_report() -> None:
@@ -273,3 +275,25 @@ def test_the_zone_in_which_instants_are_told_makes_no_difference(zone: Any) -> N
     clock = [event.model_copy(update={"at": event.at.astimezone(zone)}) for event in events("02T11:45 first_reply")]
     found = assess(clock, opened_at=at("02T08:55").astimezone(zone), severity="high", terms=TERMS, at=at("30T12:00"))
     assert found == judged("02T11:45 first_reply")
+
+
+@given(clocks(), st.lists(clocks(), max_size=3), st.integers(0, 40 * 24 * 60), st.randoms())
+def test_another_case_of_the_incident_never_lowers_what_was_down(
+    own: list[ClockEvent], others: list[list[ClockEvent]], minutes: int, random: Any
+) -> None:
+    opened, now = at("02T08:55"), at("02T08:55") + timedelta(minutes=minutes)
+    told = [outages_of(clock, opened_at=opened, told_by=f"case {n}", at=now) for n, clock in enumerate(others)]
+
+    def judge(outages: list[Outage]) -> Assessment:
+        return assess(own, opened_at=opened, severity="high", terms=TERMS, at=now, outages=outages)
+
+    def down(outages: list[Outage]) -> Decimal:
+        found = [length(one.intervals) for one in judge(outages).promises if one.what == "uptime"]
+        return to_minutes(sum(found))
+
+    lost = [down([outage for clock in told[:some] for outage in clock]) for some in range(len(told) + 1)]
+    assert lost == sorted(lost) and lost[-1] <= minutes, "more cases tell more, and no minute is lost twice"
+    every = [outage for clock in told for outage in clock]
+    shuffled = [*every, *every]
+    random.shuffle(shuffled)
+    assert judge(shuffled) == judge(every)

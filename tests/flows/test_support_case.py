@@ -371,3 +371,30 @@ def test_the_flow_listens_to_everything_that_happens_to_a_case() -> None:
 
     listened = support_case.FLOW.triggers | support_case.PARTY.triggers
     assert listened == {name for name in EVENTS if name.startswith("support.")}
+
+
+def test_an_outage_that_another_case_of_the_incident_tells_counts_for_this_one(stage: Stage) -> None:
+    def clock(*outage: types.ClockEvent) -> tuple[types.ClockEvent, ...]:
+        ends = [types.ClockEvent(what="first_reply", at=OPENED + MINUTE), types.ClockEvent(what="resolved", at=OPENED + HOUR)]
+        return (types.ClockEvent(what="opened", at=OPENED), *outage, *ends)
+
+    def runs() -> int:
+        return Run.objects.filter(flow="support_case", subject_id="t1").count()
+
+    down, up = types.ClockEvent(what="down", at=OPENED), types.ClockEvent(what="up", at=OPENED + 9 * HOUR)
+    stage.case(incident="INC-1", clock=clock())
+    stage.tell("case.resolved")
+    stage.case(incident="INC-2", clock=clock(down, up), external_id="t3", status="open")
+    stage.tell("case.opened", "t3")
+    assert (runs(), Credit.objects.count()) == (1, 0), "another incident is none of its business"
+    stage.case(incident="INC-1", clock=clock(down, up), external_id="t2", status="open")
+    stage.tell("case.opened", "t2")
+    credit = Credit.objects.select_related("case").get()
+    other = SupportCase.objects.exclude(pk=credit.case_id).get(incident="INC-1")
+    assert (credit.reason, xref.find(stage.support.pk, "support_case", "t1")) == ("uptime", credit.case_id)
+    assert f"case {other.pk} told" in str(credit.calculation)
+    stage.tell("case.updated", "t2")
+    assert (runs(), Credit.objects.count()) == (2, 1), "the same outage told again is no news"
+    stage.desk.cases.pop("t2")
+    stage.tell("case.updated", "t2")
+    assert runs() == 3 and Credit.objects.get().state == "withdrawn", "with the case its outage is gone, and nothing is due"
