@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -30,8 +30,8 @@ class Request(Frozen):
         exact = {name: _exact(given[name], currency) for name in ("total", "amount") if name in given}
         if lines := given.get("lines"):
             exact["lines"] = tuple(
-                line.model_copy(update={"net": _exact(line.net, currency), "tax": _exact(line.tax, currency)})
-                if isinstance(line, PostingLine)
+                line.model_copy(update={name: _exact(getattr(line, name), currency) for name in line.AMOUNTS})
+                if isinstance(line, PostingLine | JournalLine)
                 else line
                 for line in lines
             )
@@ -56,6 +56,7 @@ class EnsureParty(Request):
 class PostingLine(Frozen):
     """One line of a document, with the accounting decided: codes as the ERP's own books name them."""
 
+    AMOUNTS: ClassVar[tuple[str, ...]] = ("net", "tax")
     description: Text
     product_code: Text = ""
     revenue_account: Id
@@ -118,6 +119,50 @@ class ReverseDocument(Request):
     currency: Currency
     party: Id
     reason: Text = ""
+
+
+class JournalLine(Frozen):
+    """One side of a journal entry: one of `debit` and `credit` is positive, and the other is zero."""
+
+    AMOUNTS: ClassVar[tuple[str, ...]] = ("debit", "credit")
+    account: Id
+    """Code in the ERP."""
+    debit: Decimal = Field(default=Decimal(0), ge=0)
+    credit: Decimal = Field(default=Decimal(0), ge=0)
+
+    @model_validator(mode="after")
+    def _has_one_side(self) -> Self:
+        if (self.debit > 0) == (self.credit > 0):
+            raise ValueError("a line of a journal entry is either debit or credit")
+        return self
+
+
+class PostJournal(Request):
+    """Post a balanced entry in the ledger, in the company's currency, in the first open period on or after `document_on`.
+
+    Σ debit = Σ credit = total, checked. What it corrects is named by kind and id as readings name them
+    (`connectors` extracts), so that the ERP's own ledger shows the correction there; both empty for an entry of its own.
+    Another entry with the sides exchanged takes it back.
+    """
+
+    currency: Currency
+    document_on: date
+    lines: tuple[JournalLine, ...] = Field(min_length=2)
+    total: Decimal = Field(gt=0)
+    journal: Text = ""
+    about_kind: Text = ""
+    about: Text = ""
+    note: Text = ""
+
+    @model_validator(mode="after")
+    def _balances(self) -> Self:
+        debit = sum((line.debit for line in self.lines), Decimal(0))
+        credit = sum((line.credit for line in self.lines), Decimal(0))
+        if not debit == credit == self.total:
+            raise ValueError(f"debit {debit} and credit {credit} do not both come to {self.total}")
+        if not is_exact(self.total, self.currency):
+            raise ValueError(f"{self.total} is not a whole number of minor units of {self.currency}")
+        return self
 
 
 class RegisterPayment(Request):

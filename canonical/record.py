@@ -80,6 +80,13 @@ class Recorder:
                 ids[said.kind, said.external_id] = self._one(said)
         return ids
 
+    def renew(self, said: types.Invoice) -> None:
+        """Take an invoice's lines as they are said now, seen before or not: it is to be posted anew. Inside a transaction."""
+        pk = xref.find(self.connection_id, said.kind, said.external_id)
+        if pk is None:
+            raise NotRecorded(said.kind, said.external_id)
+        self._lines(said, models.Invoice.objects.select_for_update().get(pk=pk))
+
     def _customer(self, said: types.Party, identify: Callable[[types.Party], int]) -> int:
         """Our id of a customer whom another system describes, linked from now on."""
         pk = xref.find(self.connection_id, said.kind, said.external_id)

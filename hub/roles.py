@@ -40,6 +40,7 @@ ACTIONS = {
     "reconciliation.start_scan": "Can start and end reconciliations",
     "reconciliation.work_break": "Can work breaks and propose their mends",
     "reconciliation.approve_mend": "Can approve mends that others proposed",
+    "reconciliation.approve_mendrule": "Can approve rules by which breaks mend themselves, drafted by others",
     "reconciliation.prepare_periodclose": "Can prepare the close of a period and ask for its reopening",
     "reconciliation.sign_periodclose": "Can sign closes that others prepared, and reopen them",
     "audit.export_auditentry": "Can export the audit trail",
@@ -60,6 +61,8 @@ DRAFTED = tuple(
     for verb in ("add", "change", "delete")
 )
 """What a policy admin writes, and another person approves."""
+
+SELF_MENDING = tuple(f"reconciliation.{verb}_mendrule" for verb in ("add", "change", "delete"))
 
 MATRIX: dict[str, tuple[str, ...]] = {
     #                                 who, besides viewing
@@ -88,6 +91,8 @@ MATRIX: dict[str, tuple[str, ...]] = {
     "reconciliation.start_scan":      (*LADDER, OPERATOR, ENGINEER),
     "reconciliation.work_break":      (*LADDER, OPERATOR),
     "reconciliation.approve_mend":    (SENIOR, CONTROLLER),
+    **dict.fromkeys(SELF_MENDING, (SENIOR, CONTROLLER)),
+    "reconciliation.approve_mendrule": (CONTROLLER,),
     "reconciliation.prepare_periodclose": LADDER,
     "reconciliation.sign_periodclose": (CONTROLLER,),
     "audit.export_auditentry":        (AUDITOR, CONTROLLER),

@@ -10,9 +10,9 @@ class ReconciliationConfig(AppConfig):
 
         from hub import bench
         from hub.flows import register
-        from reconciliation import flows, mend_flow, schedule
+        from reconciliation import flows, mend_flow, restate_flow, schedule
 
-        register(flows.FLOW, mend_flow.FLOW)
+        register(flows.FLOW, mend_flow.FIRST, mend_flow.FLOW, restate_flow.FLOW)
         bench.register("reconcile", "reconciliation.bench")
         post_migrate.connect(schedule.install)
         post_save.connect(schedule.follow, sender="connectors.Connection")

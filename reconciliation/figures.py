@@ -101,6 +101,28 @@ QUESTIONS: tuple[Question, ...] = (
            GROUP BY age, currency ORDER BY age, currency""",
     ),
     Question(
+        "variance",
+        "Rounding written off to the variance account, by month",
+        "documents",
+        # Signed: positive where billing had more. Rounding cancels out over the months; a net that grows is something else.
+        """SELECT date_trunc('month', m.ended_at AT TIME ZONE %(zone)s)::date AS month, m.currency, count(*) AS documents,
+                  sum(m.amount) AS net, sum(abs(m.amount)) AS gross
+           FROM reconciliation_mend m JOIN reconciliation_break b ON b.id = m.item_id
+           WHERE m.plan = 'write_off' AND m.state = 'done' AND b.legal_entity_id = %(entity)s
+             AND m.ended_at > now() - make_interval(days => %(days)s)
+           GROUP BY 1, 2 ORDER BY 1, 2""",
+    ),
+    Question(
+        "mended_by_itself",
+        "Mends under a rule, and those two people agreed on",
+        "mends",
+        """SELECT m.plan, coalesce(m.currency, '') AS currency, count(*) FILTER (WHERE m.is_automatic) AS by_rule,
+                  count(*) FILTER (WHERE NOT m.is_automatic) AS by_people
+           FROM reconciliation_mend m JOIN reconciliation_break b ON b.id = m.item_id
+           WHERE m.state = 'done' AND b.legal_entity_id = %(entity)s AND m.ended_at > now() - make_interval(days => %(days)s)
+           GROUP BY 1, 2 ORDER BY 1, 2""",
+    ),
+    Question(
         "credits",
         "Credits asked for, approved, in the ERP, in billing",
         "credits",

@@ -1,4 +1,4 @@
-"""mend: one write to the ERP that a second person approved, through the engine like every other.
+"""mend: one write to a system that a second person approved, through the engine like every other.
 
 The request was shown when the mend was proposed and is frozen in the run's context; `becomes` says what the document
 that comes of it is to us.
@@ -6,11 +6,21 @@ that comes of it is to us.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from canonical import xref
-from canonical.commands import PostCreditMemo, PostInvoice, RegisterPayment, Request, ReverseDocument, Written
+from canonical.commands import (
+    EnsureParty,
+    PostCreditMemo,
+    PostInvoice,
+    PostJournal,
+    RegisterPayment,
+    Request,
+    ReverseDocument,
+    VoidCreditNote,
+    Written,
+)
 from canonical.models import Invoice, move
 from connectors.models import Connection
 from hub.engine.flow import Effect, Flow, Keep
@@ -20,12 +30,15 @@ from hub.roles import FINANCE
 NAME = "mend"
 COMMANDS: dict[str, type[Request]] = {
     "post_invoice": PostInvoice, "post_credit_memo": PostCreditMemo, "register_payment": RegisterPayment,
-    "reverse_invoice": ReverseDocument,
+    "reverse_invoice": ReverseDocument, "post_journal": PostJournal, "ensure_party": EnsureParty,
+    "void_credit_note": VoidCreditNote,
 }  # fmt: skip
-"""What a mend may ask of an ERP."""
+"""What a mend may ask of a system."""
+OF_THE_FIRST = 4
+"""Commands that version 1 of the flow knew."""
 
 
-def erp(run: Run) -> Connection:
+def system(run: Run) -> Connection:
     """The system that is written to."""
     assert run.connection is not None
     return run.connection
@@ -42,7 +55,7 @@ def written(run: Run, answer: Written) -> None:
     if becomes is None:
         return
     xref.replace(
-        erp(run).pk, becomes["kind"], answer.external_id, becomes["object_kind"], becomes["object_id"],
+        system(run).pk, becomes["kind"], answer.external_id, becomes["object_kind"], becomes["object_id"],
         key=run.context["request"]["key"], number=answer.number, provenance=f"{NAME} {run.subject_id}",
     )  # fmt: skip
     if becomes["object_kind"] == "invoice":
@@ -59,11 +72,16 @@ def tell_invoice(pk: int, kind: str, *, by: str, note: str, run_id: int | None =
 
 
 KEPT = Keep("two people agreed on it; another mend takes it back")
-FLOW = Flow(
-    name=NAME,
-    title="Mend a break",
-    group=FINANCE,
-    lane=lambda run: str(run.context["lane"]),
-    steps=tuple(Effect(command, command, erp, asked(command), written, KEPT) for command in COMMANDS),
-)
-"""An approved write → the ERP's document, known to be ours."""
+
+
+def _flow(version: int, commands: Sequence[str]) -> Flow:
+    return Flow(
+        name=NAME, title="Mend a break", group=FINANCE, version=version, lane=lambda run: str(run.context["lane"]),
+        steps=tuple(Effect(command, command, system, asked(command), written, KEPT) for command in commands),
+    )  # fmt: skip
+
+
+FIRST = _flow(1, list(COMMANDS)[:OF_THE_FIRST])
+"""For runs that began with it."""
+FLOW = _flow(2, list(COMMANDS))
+"""An approved write → the system's document, known to be ours."""

@@ -10,7 +10,6 @@ break, and writes its audit entry in the transaction of the change.
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 import structlog
@@ -23,36 +22,32 @@ from canonical import xref
 from canonical.models import LegalEntity, move
 from hub import flows, inbox
 from hub.audit import chain as audit
+from hub.credits.models import Credit
 from hub.flows import order_to_cash
 from hub.models import Run
 from hub.models.work import OPEN_RUN
-from reconciliation import mend_flow, people
-from reconciliation.models import Break, Mend, Scan
+from reconciliation import mend_flow, people, plan_credits, restate_flow
+from reconciliation.models import Break, Mend, MendRule
 from reconciliation.models.breaks import OPEN_BREAK
 from reconciliation.people import NotAllowed
-from reconciliation.plan import Plan, Relink, Work, Write
+from reconciliation.plan import Plan, Relink, Restate, ShowCase, Work, Write
 from reconciliation.planning import find, plans
 
-__all__ = ["NotAllowed", "Plan", "approve", "auto_mend", "plans", "propose", "refuse", "settle_mends", "variance_trend"]
+__all__ = ["NotAllowed", "Plan", "approve", "begin", "plans", "propose", "refuse", "settle_mends", "variance_trend"]
 
 log = structlog.get_logger("reconciliation")
 
 BY = "reconciliation"
-ALLOWED: dict[str, dict[str, Decimal]] = {"replay": {"EUR": Decimal(1000), "USD": Decimal(1000), "GBP": Decimal(1000)}}
-"""Plans that mend themselves, and the most money a break may expose for that, by currency; no others do. A replay is what a
-sweep would do as well: it repeats nothing, and posts only what billing says by rules that were approved."""
-AT_ONCE = 200
-"""Breaks of one scan that mend themselves; more of them have a cause that a person should look at first."""
 AT_A_GLANCE = 500
 """Mends that are settled in one call."""
 
 
-def propose(break_: Break, plan: str, user: User, reason: str) -> Mend:
+def propose(break_: Break, plan: str, user: User, reason: str, choice: str = "") -> Mend:
     """Put a plan before a second person, with its dry run as it is now. Raises NotAllowed."""
     people.require(user, people.WORK)
     with transaction.atomic():
-        held = _locked(break_.pk)
-        found = _takeable(held, plan)
+        held = locked(break_.pk)
+        found = _takeable(held, plan, choice)
         if found.plan != Mend.Plan.REPLAY:
             people.require_words(reason, "the break should be mended so")
         if Mend.objects.filter(item=held, state__in=["proposed", "applying"]).exists():
@@ -66,10 +61,10 @@ def approve(mend: Mend, user: User) -> Mend:
     """Carry out what another person proposed, if it is still what was shown. Raises NotAllowed."""
     people.require(user, people.APPROVE)
     with transaction.atomic():
-        held, row = _locked(mend.item_id), _locked_mend(mend)
+        held, row = locked(mend.item_id), _locked_mend(mend)
         if row.asked_by_id == user.pk:
             raise NotAllowed("You proposed it: another person has to approve it.")
-        found = _takeable(held, row.plan)
+        found = _takeable(held, row.plan, row.choice)
         if (list(found.effects), found.amount, found.currency) != (row.effects, row.amount, row.currency):
             raise NotAllowed("What it would do has changed since it was proposed: refuse it, and propose it again.")
         row.approved_by = user
@@ -82,7 +77,7 @@ def refuse(mend: Mend, user: User, reason: str = "") -> Mend:
     """Say no; whoever proposed it may take it back so. Raises NotAllowed."""
     people.require(user, people.WORK)
     with transaction.atomic():
-        _locked(mend.item_id)
+        locked(mend.item_id)
         row = _locked_mend(mend)
         if row.asked_by_id != user.pk:
             people.require(user, people.APPROVE)
@@ -90,47 +85,37 @@ def refuse(mend: Mend, user: User, reason: str = "") -> Mend:
     return row
 
 
-def auto_mend(scan: Scan) -> list[Mend]:
-    """Mend what a scan found and what may mend itself (ALLOWED): each break once, nothing that was tried before."""
-    made: list[Mend] = []
-    for plan, limits in ALLOWED.items():
-        for currency, limit in limits.items():
-            found = Break.objects.filter(
-                last_scan=scan, state__in=["open", "explained"], currency=currency, exposed__lte=limit, mends__isnull=True,
-            ).order_by("pk")  # fmt: skip
-            for pk in found.values_list("pk", flat=True)[: AT_ONCE - len(made)]:
-                mend = _mend_by_itself(pk, plan)
-                if mend is not None:
-                    made.append(mend)
-    return made
-
-
-def _mend_by_itself(pk: int, plan: str) -> Mend | None:
-    with transaction.atomic():
-        held = _locked(pk)
-        found = find(held, plan)
-        if found is None or found.why_not or held.state not in OPEN_BREAK or held.mends.exists():
-            return None
-        mend = _made(held, found, "", is_automatic=True)
-        _apply(held, mend, found, by=BY)
-        limit = ALLOWED[plan][held.currency]
-        audit.append("mend.applied", actor=BY, obj=mend, after=_said(mend), policy=f"{plan} up to {limit} {held.currency}")
-        return mend
-
-
 # carrying out ----------------------------------------------------------------------------------------------------
+
+
+def begin(held: Break, plan: Plan, rule: MendRule) -> Mend:
+    """Let a break mend itself, as a rule allows: the caller has locked both, and judged. Inside its transaction."""
+    mend = _made(held, plan, "", is_automatic=True, rule=rule)
+    _apply(held, mend, plan, by=BY)
+    audit.append("mend.applied", actor=BY, obj=mend, after=_said(mend), policy=f"{rule.label}: {rule}")
+    return mend
 
 
 def _apply(held: Break, mend: Mend, plan: Plan, *, by: str) -> None:
     act = plan.act
-    if isinstance(act, Work):
+    if isinstance(act, ShowCase):
+        mend.run = plan_credits.run_of_case(Credit.objects.get(pk=act.credit), by)
+    elif isinstance(act, Restate):
+        mend.run = inbox.start(
+            flows.current(restate_flow.NAME), connection=act.billing, subject_kind="invoice", subject_id=act.external_id,
+            object_id=act.object_id, by=by, amount=mend.amount, currency=mend.currency,
+            context={
+                "reverse": act.reverse.model_dump(mode="json"), "document": act.document, "key": act.key, "approved": act.approved,
+            },
+        )  # fmt: skip
+    elif isinstance(act, Work):
         mend.run = inbox.start(
             flows.current(order_to_cash.FLOW.name), connection=act.billing, subject_kind=act.kind, subject_id=act.external_id,
             by=by, amount=mend.amount, currency=mend.currency,
         )  # fmt: skip
     elif isinstance(act, Write):
         mend.run = inbox.start(
-            flows.current(mend_flow.NAME), connection=act.erp, subject_kind="mend", subject_id=str(mend.pk), object_id=mend.pk,
+            flows.current(mend_flow.NAME), connection=act.system, subject_kind="mend", subject_id=str(mend.pk), object_id=mend.pk,
             by=by, amount=abs(mend.amount), currency=mend.currency,
             context={
                 "command": act.command, "request": act.request.model_dump(mode="json"), "lane": act.lane, "becomes": act.becomes,
@@ -168,7 +153,7 @@ def settle_mends() -> int:
     pointless = Mend.objects.filter(state="proposed", item__state="closed")
     for pk, item in [*under_way.values_list("pk", "item_id")[:AT_A_GLANCE], *pointless.values_list("pk", "item_id")[:AT_A_GLANCE]]:
         with transaction.atomic():
-            ended += _settle(_locked(item), pk)
+            ended += _settle(locked(item), pk)
     _reopen_what_is_still_there()
     return ended
 
@@ -197,7 +182,7 @@ def _reopen_what_is_still_there() -> None:
     repairing = Break.objects.filter(state="repairing").exclude(mends__state="applying").select_related("last_scan")
     for pk in list(repairing.values_list("pk", flat=True)[:AT_A_GLANCE]):
         with transaction.atomic():
-            held = _locked(pk)
+            held = locked(pk)
             last = held.mends.exclude(ended_at=None).order_by("-ended_at").first()
             if held.state == "repairing" and last is not None and last.ended_at and held.last_scan.as_of > last.ended_at:
                 move(held, "reopen", by=BY, note=f"scan {held.last_scan_id} found it again after the mend")
@@ -206,7 +191,8 @@ def _reopen_what_is_still_there() -> None:
 # what every verb shares ------------------------------------------------------------------------------------------
 
 
-def _locked(pk: int) -> Break:
+def locked(pk: int) -> Break:
+    """The break as it is now, until the transaction ends."""
     rows = Break.objects.select_for_update(of=("self",), no_key=True).select_related("legal_entity", "last_scan")
     return rows.get(pk=pk)
 
@@ -218,22 +204,25 @@ def _locked_mend(mend: Mend) -> Mend:
     return row
 
 
-def _takeable(held: Break, plan: str) -> Plan:
+def _takeable(held: Break, plan: str, choice: str = "") -> Plan:
     if held.state not in OPEN_BREAK:
         raise NotAllowed("The break is closed.")
     if held.state == "repairing":
         raise NotAllowed("The break is being repaired: wait for the next scan.")
-    found = find(held, plan)
+    found = find(held, plan, choice)
     if found is None:
         raise NotAllowed(f"“{plan}” does not fit this break.")
     if found.why_not:
         raise NotAllowed(found.why_not)
+    if found.plan == Mend.Plan.HAND_OVER:
+        raise NotAllowed("That is for a person to do: the hub does nothing of it.")
     return found
 
 
 def _made(held: Break, plan: Plan, reason: str, **who: Any) -> Mend:
     return Mend.objects.create(
-        item=held, plan=plan.plan, effects=list(plan.effects), amount=plan.amount, currency=plan.currency, reason=reason, **who,
+        item=held, plan=plan.plan, choice=plan.choice, effects=list(plan.effects), amount=plan.amount, currency=plan.currency,
+        reason=reason, **who,
     )  # fmt: skip
 
 
@@ -256,6 +245,7 @@ def _said(mend: Mend) -> dict[str, Any]:
     return {
         "break": mend.item_id, "plan": str(mend.plan), "effects": mend.effects, "amount": str(mend.amount),
         "currency": mend.currency, "state": mend.state, "run": mend.run_id, "is_automatic": mend.is_automatic,
+        "rule": mend.rule.label if mend.rule else "",
     }  # fmt: skip
 
 

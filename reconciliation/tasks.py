@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from celery import shared_task
+from django.utils import timezone
 
 from hub.tasks import Beat
-from reconciliation import concluding, mending, scanning, schedule
+from reconciliation import automatic, concluding, mending, overdue, scanning, schedule
 
 HOURS = 3600
 
@@ -18,7 +19,7 @@ def reconcile(entity: str, full: bool = False) -> int:
 
 @shared_task(name=schedule.PUMP, base=Beat, time_limit=6 * HOURS, soft_time_limit=6 * HOURS - 60)
 def scans() -> int:
-    """Begin scans that are due, fail those that were given up, match those that are read, and mend. How many ended.
+    """Begin scans that are due, fail those given up, match those that are read, mend, tell of what is overdue. How many ended.
 
     Matching takes as long as it takes: a message that the broker hands out again meanwhile finds it locked.
     """
@@ -26,6 +27,7 @@ def scans() -> int:
     scanning.give_up_ended_sources()
     ended = concluding.conclude_all()
     for scan in ended:
-        mending.auto_mend(scan)
+        automatic.auto_mend(scan)
     mending.settle_mends()
+    overdue.digest(timezone.now())
     return len(ended)

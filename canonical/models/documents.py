@@ -61,6 +61,10 @@ class Invoice(FSMModelMixin, BusinessObject):
     def reverse(self) -> None:
         """The ERP holds the document that takes it back."""
 
+    @transition(state, source=["posted", "confirmed"], target="recorded")
+    def restate(self) -> None:
+        """The ERP's document was taken back because it says something else: what billing says now is posted anew."""
+
     @transition(state, source=["recorded", "mapped"], target="withdrawn")
     def withdraw(self) -> None:
         """Voided before the ERP ever saw it: nothing to post."""

@@ -120,7 +120,9 @@ def page(request: HttpRequest) -> HttpResponse:
     """The form; first what it would come to, then the credit."""
     if not request.user.has_perm(REQUEST):
         raise PermissionDenied
-    form = AskForm(request.POST or None, initial={name: request.GET.get(name, "") for name in ("customer", "case", "invoice")})
+    form = AskForm(
+        request.POST or None, initial={name: request.GET.get(name, "") for name in ("customer", "case", "invoice", "note")}
+    )
     context: dict[str, Any] = {"title": "Ask for a credit", "form": form}
     if request.method == "POST" and form.is_valid():
         at = timezone.now()

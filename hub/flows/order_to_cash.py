@@ -175,6 +175,14 @@ def post_invoice(run: Run) -> Request | None:
     document = invoice(run)
     if document is None or document.state != "mapped":
         return None
+    held = xref.external("invoice", document.pk, erp(run).pk)
+    if held is not None:
+        # Under the same key the ERP would only show us the document that was taken back.
+        raise Blocked(
+            "refused", review.fingerprint("taken back", document.pk),
+            f"{document} was taken back in the ERP ({held.number or held.external_id}): it is posted anew from its break",
+            group=booking.ACCOUNTANT, invoice=document.pk,
+        )  # fmt: skip
     return posting_of(document, key(run), source(run), erp(run))
 
 
@@ -281,8 +289,11 @@ def reversal(run: Run) -> Request | None:
     document = invoice(run)
     if document is None or document.state not in ("posted", "confirmed", "settled"):
         return None
+    held = xref.external("invoice", document.pk, erp(run).pk)
+    # Under the key of the very document: one that was posted anew has another than the first.
     return ReverseDocument(
-        key=key(run, "reversal"), document=xref.id_of("invoice", document.pk, erp(run).pk),
+        key=f"{held.key}/reversal" if held and held.key else key(run, "reversal"),
+        document=xref.id_of("invoice", document.pk, erp(run).pk),
         document_on=document.voided_on or document.issued_on,
         total=document.total, currency=document.currency, party=customer_id(run, document.party),
         reason=f"{document.number or run.subject_id} {document.status}",

@@ -4,11 +4,11 @@ Django discovers this package after the hub's own, whose hooks it fills.
 """
 
 from hub.admin import hooks, navigation
-from reconciliation.admin import breaks, closes, dashboard, home, scans
+from reconciliation.admin import breaks, closes, dashboard, home, rules, scans, together
 
 VIEW = "reconciliation.view_break"
 
-hooks.PAGES += [closes.urls, dashboard.urls]
+hooks.PAGES += [closes.urls, dashboard.urls, together.urls]
 hooks.CARDS.append((VIEW, home.TEMPLATE, home.card))
 navigation.add(
     (
@@ -17,6 +17,7 @@ navigation.add(
             ("Breaks", "reconciliation.break", "difference"),
             ("Scans", "reconciliation.scan", "radar"),
             ("Close", "reconciliation_closes", "lock_clock"),
+            ("Self-mending", "reconciliation.mendrule", "auto_fix_high"),
             ("Dashboard", "reconciliation_dashboard", "monitoring"),
         ),
     ),
@@ -25,4 +26,4 @@ navigation.add(
     badges={"reconciliation.break": "reconciliation.admin.home.badge"},
 )
 
-__all__ = ["breaks", "closes", "dashboard", "home", "scans"]
+__all__ = ["breaks", "closes", "dashboard", "home", "rules", "scans", "together"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -10,25 +10,26 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Count, Q, QuerySet, Sum
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
-from django_fsm import ConcurrentTransition, TransitionNotAllowed
+from django.utils.html import format_html
+from django.utils.http import urlencode
 
 from canonical.models import LegalEntity
-from canonical.xref import AlreadyBound
 from hub.admin.panels import Panel, transitions
 from hub.admin_ui import Choices, Problem, ReadOnlyAdmin, button, link, money, pretty
-from reconciliation import mending, working
+from reconciliation import mending, overdue, plan_credits, working
+from reconciliation.admin import together
 from reconciliation.admin.compare import compare
-from reconciliation.admin.words import PAIR_TITLES, age, mark, pair_title, problem, proof, sums
+from reconciliation.admin.words import PAIR_TITLES, age, carried_out, mark, pair_title, proof, sums
 from reconciliation.models import Break, Mend
 from reconciliation.models.breaks import OPEN_BREAK
-from reconciliation.people import APPROVE, WORK, NotAllowed
+from reconciliation.people import APPROVE, WORK
 
 MOST = 100
 """Rows of history and notes that are shown."""
 TILES = 6
 """Types of breaks the head of the list shows, most money first."""
-REFUSALS = (NotAllowed, TransitionNotAllowed, ConcurrentTransition, AlreadyBound)
 
 
 class StateFilter(Choices):
@@ -65,10 +66,18 @@ class AgeFilter(Choices):
     """By how long it has been known."""
 
     title, parameter_name = "age", "older"
-    options = (("1", "older than a day"), ("7", "older than a week"), ("30", "older than a month"), ("90", "older than 90 days"))
+    options = (
+        ("overdue", "overdue"),
+        ("1", "older than a day"),
+        ("7", "older than a week"),
+        ("30", "older than a month"),
+        ("90", "older than 90 days"),
+    )
 
     def narrow(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
         known = dict(self.options)
+        if value == "overdue":
+            return queryset.filter(opened_at__lt=overdue.due())
         return queryset.filter(opened_at__lt=timezone.now() - timedelta(days=int(value))) if value in known else queryset.none()
 
 
@@ -109,7 +118,9 @@ class BreakAdmin(ReadOnlyAdmin):
         return rows.select_related("legal_entity", "owner", "first_scan__legal_entity", "last_scan__legal_entity")
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        return super().changelist_view(request, {**(extra_context or {}), "tiles": by_type()[:TILES]})
+        return super().changelist_view(
+            request, {**(extra_context or {}), "tiles": by_type()[:TILES], "clusters": together.listed()}
+        )
 
     @admin.display(description="break")
     def title_(self, obj: Break) -> str:
@@ -129,7 +140,9 @@ class BreakAdmin(ReadOnlyAdmin):
 
     @admin.display(description="age", ordering="-opened_at")
     def age_(self, obj: Break) -> str:
-        return age(obj.opened_at).replace(" ", "\N{NO-BREAK SPACE}")
+        known = age(obj.opened_at).replace(" ", "\N{NO-BREAK SPACE}")
+        late = obj.state in OPEN_BREAK and obj.opened_at < overdue.due()
+        return format_html('{}\N{NO-BREAK SPACE}<span class="tie-badge tie-bad">overdue</span>', known) if late else known
 
     @admin.display(description="owner")
     def owner_(self, obj: Break) -> str:
@@ -140,7 +153,7 @@ class BreakAdmin(ReadOnlyAdmin):
         return mark(obj.state)
 
     def describe(self, request: HttpRequest, obj: Break) -> dict[str, Any]:
-        mends = list(obj.mends.select_related("asked_by", "approved_by", "run").order_by("-id")[:MOST])
+        mends = list(obj.mends.select_related("asked_by", "approved_by", "run", "rule").order_by("-id")[:MOST])
         waiting = next((mend for mend in mends if mend.state == "proposed"), None)
         is_workable = obj.state in ("open", "explained", "reopened")
         return {
@@ -148,6 +161,7 @@ class BreakAdmin(ReadOnlyAdmin):
             "type": obj.get_type_display(),
             "pair": pair_title(obj.pair),
             "age": age(obj.opened_at),
+            "overdue": obj.state in OPEN_BREAK and obj.opened_at < overdue.due(),
             "exposed": money(obj.exposed, obj.currency),
             "comparison": compare(obj.left, obj.right, names_matter=obj.type == "party"),
             "difference": difference(obj),
@@ -156,7 +170,10 @@ class BreakAdmin(ReadOnlyAdmin):
             "is_workable": is_workable,
             "is_open": obj.state in OPEN_BREAK,
             "is_mine": obj.owner_id == request.user.pk,
-            "plans": [(plan, shown(plan)) for plan in mending.plans(obj)] if is_workable and waiting is None else [],
+            "plans": [(plan, shown(plan), address(plan, obj)) for plan in mending.plans(obj)]
+            if is_workable and waiting is None
+            else [],
+            "asked_for": plan_credits.asked_for(obj),
             "mends": [told(mend) for mend in mends],
             "waiting": told(waiting) if waiting else None,
             "may_decide": waiting is not None and waiting.asked_by_id != request.user.pk and request.user.has_perm(APPROVE),
@@ -186,10 +203,11 @@ class BreakAdmin(ReadOnlyAdmin):
     def propose(self, request: HttpRequest, obj: Break) -> str:
         """Put a plan before a second person."""
         plan, reason = request.POST.get("plan", ""), request.POST.get("reason", "")
+        choice = request.POST.get("choice", "")[:100]
         if plan not in Mend.Plan.values:
             raise Problem("Choose one of the plans.")
         done = "The plan is proposed. Another person approves it."
-        return carried_out(lambda: mending.propose(obj, plan, request.user, reason), done)  # type: ignore[arg-type]
+        return carried_out(lambda: mending.propose(obj, plan, request.user, reason, choice), done)  # type: ignore[arg-type]
 
     @button(APPROVE)
     def approve(self, request: HttpRequest, obj: Break) -> str:
@@ -203,15 +221,6 @@ class BreakAdmin(ReadOnlyAdmin):
         if not reason:
             raise Problem("Say why it is refused.")
         return carried_out(lambda: mending.refuse(read(request, obj), request.user, reason), "The plan is refused.")  # type: ignore[arg-type]
-
-
-def carried_out(act: Callable[[], Any], done: str) -> str:
-    """What to tell after a service has done its work. Raises Problem when it refuses."""
-    try:
-        act()
-    except REFUSALS as error:
-        raise problem(error) from error
-    return done
 
 
 def read(request: HttpRequest, obj: Break) -> Mend:
@@ -248,6 +257,18 @@ def shown(plan: mending.Plan) -> str:
     return money(plan.amount, plan.currency) if plan.amount else ""
 
 
+def address(plan: mending.Plan, obj: Break) -> str:
+    """Where a person goes on, '' when there is nothing to open."""
+    page = plan.page
+    if page is None or page.view.startswith(("https://", "http://")):
+        return page.view if page else ""
+    if "pk" in page.values:
+        return reverse(f"admin:{page.view}", args=[page.values["pk"]])
+    # What is asked for because of a break says so in its note, and is found by it again.
+    values = page.values | ({"note": f"{plan_credits.mark(obj)}{obj.title}"} if page.view == "desk_new" else {})
+    return f"{reverse(f'admin:{page.view}')}?{urlencode(values)}"
+
+
 def told(mend: Mend) -> dict[str, Any]:
     """A mend with what its page line shows."""
     return {
@@ -255,7 +276,7 @@ def told(mend: Mend) -> dict[str, Any]:
         "state": mark(mend.state),
         "plan": mend.get_plan_display(),
         "run": link(mend.run, f"run {mend.run_id}") if mend.run else "",
-        "asked": "allowed to mend itself" if mend.is_automatic else str(mend.asked_by or ""),
+        "asked": f"allowed by {mend.rule.label}" if mend.rule else str(mend.asked_by or ""),
         "effects": mend.effects,
         "money": money(mend.amount, mend.currency) if mend.amount else "",
     }

@@ -24,9 +24,8 @@ from canonical.models import LegalEntity
 from hub.admin.panels import transitions
 from hub.admin_ui import Problem, money, pretty
 from reconciliation import closing, gates, pack, people
-from reconciliation.admin.breaks import carried_out
 from reconciliation.admin.compare import number
-from reconciliation.admin.words import mark, pair_title, sums
+from reconciliation.admin.words import carried_out, mark, pair_title, sums
 from reconciliation.models import PeriodClose
 
 LOOK = "reconciliation.view_periodclose"

@@ -17,7 +17,7 @@ from reconciliation.admin.charts import Bars, Lines, bars, lines
 from reconciliation.admin.closes import seen_by, show
 from reconciliation.admin.words import pair_title, sums
 from reconciliation.figures import Figure, Rows, figures
-from reconciliation.models import Break
+from reconciliation.models import Break, Mend
 
 LOOK = "reconciliation.view_break"
 SPANS = (30, 90, 365)
@@ -141,6 +141,29 @@ def credits(rows: Rows) -> Bars:
     )
 
 
+def variance(rows: Rows) -> Lines:
+    """A line per currency of the net, month by month, and one of the gross where it differs."""
+    months = sorted({row["month"] for row in rows})
+    series = []
+    for currency, of in by(rows, "currency"):
+        said = {row["month"]: row for row in of}
+        series += [
+            (f"{currency} {what}", [said[month][what] if month in said else Decimal(0) for month in months])
+            for what in ("net", "gross")
+        ]
+    least = min(row["net"] for row in rows)
+    return lines([f"{month:%Y-%m}" for month in months], series[:SERIES], bottom=min(least, Decimal(0)))
+
+
+def mended(rows: Rows) -> Bars:
+    """A bar per plan: how many a rule let happen, and how many two people agreed on."""
+    found = []
+    for plan, of in by(rows, "plan"):
+        by_rule, by_people = (sum(row[who] for row in of) for who in ("by_rule", "by_people"))
+        found.append((str(Mend.Plan(plan).label), [("by rule", by_rule), ("by people", by_people)], f"{by_rule + by_people:,}"))
+    return bars(found)
+
+
 def closing_days(rows: Rows) -> Bars:
     """A bar per month."""
     return bars([(f"{row['period']:%Y-%m}", [("", max(row["days"], Decimal(0)))], f"{row['days']} days") for row in rows])
@@ -149,6 +172,7 @@ def closing_days(rows: Rows) -> Bars:
 TYPES = dict(Break.Type.choices)
 CHARTS: dict[str, Callable[[Rows], Lines | Bars]] = {
     "agreement_by_count": agreement, "agreement_by_money": agreement, "credits": credits, "time_to_close": closing_days,
+    "variance": variance, "mended_by_itself": mended,
     "breaks_by_type": grouped("type", lambda kind: str(TYPES.get(kind, kind))),
     "breaks_by_age": grouped("age", lambda age: age.partition(": ")[2] or age),
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -10,10 +10,13 @@ from typing import Any
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
+from django_fsm import ConcurrentTransition, TransitionNotAllowed
 
+from canonical.xref import AlreadyBound
 from hub.admin.desk_chart import length
 from hub.admin_ui import Problem, money
 from reconciliation.matching.pairs import PAIRS
+from reconciliation.people import NotAllowed
 
 PAIR_TITLES = {pair.name: pair.title for pair in PAIRS} | {
     "credits": "Service credits", "subscriptions": "Subscriptions", "customers": "Customers", "products": "Products",
@@ -30,6 +33,8 @@ EVIDENCE = {
     "credit": "credits_credit", "invoice": "canonical_invoice", "scan": "reconciliation_scan", "break": "reconciliation_break",
 }  # fmt: skip
 """Kind of an object that evidence names → its page."""
+REFUSALS = (NotAllowed, TransitionNotAllowed, ConcurrentTransition, AlreadyBound)
+"""What a service says no with."""
 
 
 def mark(state: str, label: str = "") -> str:
@@ -67,3 +72,12 @@ def problem(error: Exception) -> Problem:
     """A refusal of a service as a sentence for a person."""
     said = str(error).strip() or "That is not possible."
     return Problem(f"{said[:1].upper()}{said[1:]}{'' if said.endswith(('.', '!', '?')) else '.'}")
+
+
+def carried_out(act: Callable[[], Any], done: str) -> str:
+    """What to tell after a service has done its work. Raises Problem when it refuses."""
+    try:
+        act()
+    except REFUSALS as error:
+        raise problem(error) from error
+    return done

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from django.db import connection
 
-from reconciliation.invariants import audit, facts, identity, money, scans, work
+from reconciliation.invariants import audit, facts, identity, mends, money, scans, work
 from reconciliation.invariants.base import Finding, Invariant
 
 __all__ = ["INVARIANTS", "Finding", "Invariant", "check"]
@@ -23,6 +23,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     *facts.INVARIANTS,
     *audit.INVARIANTS,
     *scans.INVARIANTS,
+    *mends.INVARIANTS,
 )
 
 SHOWN = 20

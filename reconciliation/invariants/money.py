@@ -5,6 +5,17 @@ from __future__ import annotations
 from reconciliation.invariants.base import Invariant
 
 POSTED = "('posted', 'confirmed', 'settled', 'reversed')"
+# Of the postings of an invoice the last one counts: what a mend took back and has not posted anew counts as not posted.
+STANDING = """standing AS (
+        SELECT * FROM (
+            SELECT DISTINCT ON (r.object_id) r.object_id, s.name, s.connection_id, s.request->>'currency' AS currency,
+                   (s.request->>'total')::numeric AS total, count(*) FILTER (WHERE s.name = 'post') OVER of_invoice
+                   - count(*) FILTER (WHERE s.name = 'reverse') OVER of_invoice AS times
+            FROM hub_step s JOIN hub_run r ON r.id = s.run_id
+            WHERE s.state = 'done' AND r.subject_kind = 'invoice'
+              AND (s.name = 'post' OR (r.flow = 'restate' AND s.name = 'reverse'))
+            WINDOW of_invoice AS (PARTITION BY r.object_id) ORDER BY r.object_id, s.id DESC) last
+        WHERE name = 'post')"""
 
 INVARIANTS = (
     Invariant(
@@ -16,10 +27,10 @@ INVARIANTS = (
                        coalesce(sum(total) FILTER (WHERE state IN ('recorded', 'mapped')), 0) AS pending,
                        coalesce(sum(total) FILTER (WHERE state = 'withdrawn'), 0) AS withdrawn
                 FROM canonical_invoice WHERE status <> 'draft' OR state IN {POSTED} GROUP BY 1, 2),
+            {STANDING},
             posted AS (
-                SELECT c.legal_entity_id, s.request->>'currency' AS currency, sum((s.request->>'total')::numeric) AS total
-                FROM hub_step s JOIN connectors_connection c ON c.id = s.connection_id JOIN hub_run r ON r.id = s.run_id
-                WHERE s.name = 'post' AND s.state = 'done' AND r.subject_kind = 'invoice' GROUP BY 1, 2)
+                SELECT c.legal_entity_id, s.currency, sum(s.total) AS total
+                FROM standing s JOIN connectors_connection c ON c.id = s.connection_id GROUP BY 1, 2)
             SELECT format('%s %s: billed %s, but posted %s, pending %s, withdrawn %s', e.code,
                           coalesce(b.currency, p.currency), coalesce(b.total, 0), coalesce(p.total, 0),
                           coalesce(b.pending, 0), coalesce(b.withdrawn, 0))
@@ -50,15 +61,11 @@ INVARIANTS = (
     ),
     Invariant(
         "posted_as_billed",
-        "An invoice was posted with the total, the currency and as often as billing issued it: once.",
-        f"""WITH posting AS (
-                SELECT r.object_id, count(*) AS times, sum((s.request->>'total')::numeric) AS total,
-                       min(s.request->>'currency') AS currency
-                FROM hub_step s JOIN hub_run r ON r.id = s.run_id
-                WHERE s.name = 'post' AND s.state = 'done' AND r.subject_kind = 'invoice' GROUP BY 1)
+        "An invoice was posted with the total, the currency and as often as billing issued it: once, what was taken back apart.",
+        f"""WITH {STANDING}
             SELECT format('invoice %s of %s %s is %s, and was posted %s times, %s %s in all', i.id, i.total, i.currency,
                           i.state, coalesce(p.times, 0), coalesce(p.total, 0), p.currency)
-            FROM canonical_invoice i LEFT JOIN posting p ON p.object_id = i.id
+            FROM canonical_invoice i LEFT JOIN standing p ON p.object_id = i.id
             WHERE (i.state IN {POSTED} AND (p.times IS DISTINCT FROM 1 OR p.total <> i.total OR p.currency <> i.currency))
                OR (i.state NOT IN {POSTED} AND p.times > 0)""",
     ),

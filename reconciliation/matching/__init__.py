@@ -57,10 +57,12 @@ def _follow(work: Work, pair: Pair) -> None:
     """What a concluded pair tells the ones after it."""
     if pair.name != "invoices":
         return
-    # A memo takes its invoice back where billing has voided it, or where the two differ in just that.
+    # A memo takes its invoice back where billing has voided it, where the two differ in just that, or where it was posted anew.
     work.do(
         """UPDATE recon_takes_back t SET used = true FROM recon_item i
-           WHERE (i.connection_id, i.external_id) = (t.connection_id, t.external_id) AND i.grp IS NOT NULL
+           WHERE (i.connection_id, i.external_id) = (t.connection_id, t.external_id)
+             AND (i.grp IS NOT NULL
+                  OR (t.by_key AND EXISTS (SELECT FROM recon_item o WHERE o.key = i.key AND o.side = i.side AND o.grp IS NOT NULL)))
              AND (t.by_key OR EXISTS (SELECT FROM recon_verdict v WHERE v.grp = i.grp AND v.verdict = 'excused'))"""
     )
     work.do(

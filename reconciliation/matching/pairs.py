@@ -51,7 +51,9 @@ BILLING_INVOICE = Side(
     excuse="CASE WHEN r.status IN ('draft', 'void') THEN r.status WHEN r.total = 0 THEN 'nothing to post' END",
 )  # fmt: skip
 ERP_INVOICE = Side(
-    "erp", "invoice", "nullif(r.reference, '')", owns_key=False, refs=("invoice",), where=f"NOT {A_CREDIT}", joins=TAKEN_BACK,
+    # What was taken back and posted anew has the key of the first with its number behind "#".
+    "erp", "invoice", "nullif(split_part(r.reference, '#', 1), '')", owns_key=False, refs=("invoice",),
+    where=f"NOT {A_CREDIT}", joins=TAKEN_BACK,
     # Tryton calls an invoice void as well that credit memos, which stand for themselves, have used up.
     excuse="""CASE WHEN r.status = 'draft' THEN 'draft' WHEN r.reference LIKE 'variance/%%' THEN 'written off' WHEN v.by_key
         THEN 'reversed'

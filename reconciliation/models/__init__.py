@@ -2,6 +2,7 @@
 
 from reconciliation.models.breaks import Break, BreakNote, Mend
 from reconciliation.models.closing import PeriodClose
+from reconciliation.models.rules import MendRule
 from reconciliation.models.scans import Certificate, Match, ReadingRow, Scan
 
-__all__ = ["Break", "BreakNote", "Certificate", "Match", "Mend", "PeriodClose", "ReadingRow", "Scan"]
+__all__ = ["Break", "BreakNote", "Certificate", "Match", "Mend", "MendRule", "PeriodClose", "ReadingRow", "Scan"]

@@ -126,9 +126,13 @@ class Mend(FSMModelMixin, models.Model):
         RELINK = "relink", "say that the two are one"
         ACCEPT = "accept", "accept it, with a reason"
         WRITE_OFF = "write_off", "write it off to the variance account"
+        ADJUST = "adjust", "correct it in the ledger"
+        RESTATE = "restate", "take it back and post it anew"
+        HAND_OVER = "hand_over", "a person does it"
 
     item = models.ForeignKey(Break, models.PROTECT, related_name="mends")
     plan = models.CharField(max_length=12, choices=Plan.choices)
+    choice = models.CharField(max_length=100, blank=True, help_text="which of several plans of the kind")
     effects = models.JSONField(default=list, help_text="the dry run: what would be posted or changed, line by line")
     amount = AmountField(default=0)
     currency = CurrencyField(blank=True, default="")
@@ -136,6 +140,9 @@ class Mend(FSMModelMixin, models.Model):
     asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+")
     approved_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+")
     is_automatic = models.BooleanField(default=False)
+    rule = models.ForeignKey(
+        "reconciliation.MendRule", models.PROTECT, null=True, blank=True, related_name="mends", help_text="that let it mend itself"
+    )
     run = models.ForeignKey("hub.Run", models.PROTECT, null=True, blank=True, related_name="+")
     state = FSMField(default="proposed", protected=True)
     at = models.DateTimeField(db_default=Now())
@@ -150,6 +157,11 @@ class Mend(FSMModelMixin, models.Model):
                 condition=Q(state__in=["proposed", "refused"]) | Q(approved_by__isnull=False) | Q(is_automatic=True),
                 name="applied_mends_are_approved",
             ),
+            models.CheckConstraint(
+                condition=Q(is_automatic=False, rule__isnull=True) | Q(is_automatic=True, rule__isnull=False),
+                name="automatic_mends_name_their_rule",
+            ),
+            models.CheckConstraint(condition=~Q(plan="hand_over"), name="what_a_person_does_is_no_mend"),
             models.UniqueConstraint(
                 fields=["item"], condition=Q(state__in=["proposed", "applying"]), name="one_mend_at_a_time_per_break"
             ),

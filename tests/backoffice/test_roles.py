@@ -16,6 +16,7 @@ from connectors.models import Connection
 from hub import roles
 from hub.credits.models import BusinessCalendar, CreditPolicy, Delegation, SlaTerms
 from hub.models import ReviewItem
+from reconciliation.models import MendRule
 from tests.backoffice import factories as make
 from tests.backoffice.conftest import Login
 from tests.backoffice.support import admins, buttons, list_url, name, page_url
@@ -88,14 +89,15 @@ def everything(people: dict[str, User], billing: Connection, erp: Connection) ->
         Group.objects.get(name=roles.AUDITOR),
         people[roles.AUDITOR],
         *credit_rows(people),
-        *reconciliation_rows(entity),
+        *reconciliation_rows(entity, people[roles.SENIOR]),
     ]
 
 
-def reconciliation_rows(entity: Any) -> list[Any]:
-    """A scan, and a break that it found."""
+def reconciliation_rows(entity: Any, drafter: User) -> list[Any]:
+    """A scan, a break that it found, and a rule by which such breaks may mend themselves."""
     scan = reconciled.scan(entity)
-    return [scan, reconciled.broken(scan)]
+    said = {"plan": "replay", "currency": "EUR", "limit": 10, "per_day": 100, "valid_from": "2026-01-01"}
+    return [scan, reconciled.broken(scan), MendRule.objects.create(**said, drafted_by=drafter)]
 
 
 def credit_rows(people: dict[str, User]) -> list[Any]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -17,15 +18,17 @@ from canonical.models import ExternalRef, Invoice, Transition
 from connectors.clients import client_for
 from connectors.models import Connection
 from connectors.sdk.http import Call
-from hub import inbox, roles
+from connectors.vendors.tryton import fake_deferring
+from hub import answers, inbox, roles, rulebook
 from hub.audit.models import AuditEntry
 from hub.credits import writing
 from hub.flows import order_to_cash
-from hub.models import Run
-from reconciliation import concluding, mending, scanning
-from reconciliation.invariants import check
+from hub.models import AccountingRule, ReviewItem, Run
+from reconciliation import concluding, scanning
+from reconciliation.automatic import auto_mend
+from reconciliation.invariants import check, mends
 from reconciliation.mending import NotAllowed, approve, plans, propose, refuse, settle_mends, variance_trend
-from reconciliation.models import Break, Mend, Scan
+from reconciliation.models import Break, Mend, MendRule, Scan
 from reconciliation.plan import side
 from tests.flows.conftest import crediting, stripe_twin, tryton_twin, world, zendesk_twin  # noqa: F401
 from tests.reconciliation.staff import person
@@ -66,7 +69,7 @@ def scanned(world: World) -> Scan:
     return scan
 
 
-INVOICE = "account.invoice"
+INVOICE, MOVE_LINE = "account.invoice", "account.move.line"
 
 
 def erased(twin: Any, pk: int) -> None:
@@ -93,6 +96,16 @@ def open_breaks(pair: str = "") -> list[Break]:
 def kinds(break_: Break) -> dict[str, str]:
     """Plan → why it cannot be taken."""
     return {plan.plan: plan.why_not for plan in plans(break_)}
+
+
+def allowed(world: World, *, is_draft: bool = False, **said: Any) -> MendRule:
+    """A rule in force that lets replays up to 1,000 EUR happen by themselves."""
+    drafter, approver = person("dora", roles.CONTROLLER), person("cleo", roles.CONTROLLER)
+    given = {"plan": "replay", "currency": "EUR", "limit": "1000", "per_day": "20000", "valid_from": date(2026, 1, 1)}
+    rule = MendRule.objects.create(**{**given, **said}, drafted_by=drafter)
+    if not is_draft:
+        rulebook.approve(rule, approver)
+    return MendRule.objects.get(pk=rule.pk)
 
 
 def mended(break_: Break, plan: str, ann: User, carla: User) -> Mend:
@@ -182,6 +195,23 @@ def test_a_credit_note_that_never_reached_finance_is_posted_with_the_accounts_of
     assert open_breaks("credit_memos") == []
 
 
+def test_a_credit_note_nobody_approved_is_voided_in_billing_by_two_people(world: World, ann: User, carla: User) -> None:
+    invoice = world.billing.ask("GET", f"invoices/{world.subscribe()['latest_invoice']}")
+    settle(world)
+    line = {"type": "invoice_line_item", "invoice_line_item": invoice["lines"]["data"][0]["id"], "amount": 1000}
+    note = world.billing.ask("POST", "credit_notes", invoice=invoice["id"], lines=[line])
+    settle(world)
+    scanned(world)
+    (given,) = open_breaks("credit_memos")
+    assert kinds(given) == {"post": "", "reverse": "", "accept": ""}
+    mend = mended(given, "reverse", ann, carla)
+    assert (mend.state, mend.amount) == ("done", Decimal(12)), list(Run.objects.filter(pk=mend.run_id).values("state"))
+    assert world.billing.ask("GET", f"credit_notes/{note['id']}")["status"] == "void"
+    settle(world)
+    scanned(world)
+    assert open_breaks() == []
+
+
 def test_an_approved_credit_whose_memo_is_gone_is_posted_again_as_it_was_approved(
     crediting: Crediting, tryton_twin: Any, ann: User, carla: User
 ) -> None:
@@ -245,6 +275,148 @@ def test_rounding_goes_to_the_variance_account_and_shows_in_its_trend(
     assert (month["currency"], month["count"], month["net"]) == ("EUR", 1, mend.amount)
     scanned(world)
     assert open_breaks() == [], "neither the written-off pair nor the variance document is a break"
+
+
+def test_what_the_erp_says_otherwise_is_taken_back_and_posted_anew_in_this_order(
+    world: World, tryton_twin: Any, ann: User, carla: User
+) -> None:
+    invoice = world.subscribe()["latest_invoice"]
+    settle(world)
+    (first,) = world.documents()
+    row = tryton_twin.db.tables[INVOICE][first["id"]]
+    for name, more in {
+        "untaxed_amount": 5,
+        "tax_amount": 1,
+        "total_amount": 6,
+        "total_amount_cache": 6,
+        "amount_to_pay": 6,
+    }.items():
+        row[name] += Decimal(more)
+    tryton_twin.db.get(MOVE_LINE, row["lines_to_pay"][0])["amount"] += Decimal(6)
+    tryton_twin.db.get("account.invoice.tax", row["taxes"][0])["amount"] += Decimal(1)
+    for name in ("amount", "unit_price"):
+        tryton_twin.db.get("account.invoice.line", row["lines"][0])[name] += Decimal(5)
+    scanned(world)
+    (off,) = open_breaks("invoices")
+    assert off.type == "amount" and kinds(off)["restate"] == "", off.title
+    (plan,) = [plan for plan in plans(off) if plan.plan == "restate"]
+    assert "64.8 EUR" in plan.effects[0] and "58.8 EUR" in plan.effects[2]
+    mend = mended(off, "restate", ann, carla)
+    assert mend.state == "done", list(mend.run.attempts.values_list("step__name", "outcome", "error")) if mend.run else ""
+    keys = [document["key"] for document in world.documents()]
+    assert keys == [f"stripe/{invoice}", f"stripe/{invoice}/reversal", f"stripe/{invoice}#2"]
+    again = world.documents()[2]
+    assert Decimal(again["total"]) == Decimal("58.80")
+    held = Invoice.objects.get()
+    assert held.state == "confirmed" and xref.id_of("invoice", held.pk, world.erp.pk) == str(again["id"])
+    shown = world.billing.ask("GET", f"invoices/{invoice}")["metadata"]
+    assert shown["tieout_erp_number"] == again["number"]
+    scanned(world)
+    assert open_breaks() == []
+    assert [finding.named for finding in check() if finding.count] == []
+
+
+def test_what_is_voided_after_it_was_posted_anew_is_taken_back_by_its_own_key(
+    world: World, tryton_twin: Any, ann: User, carla: User
+) -> None:
+    """So that the reversal of the first document is not found in its place."""
+    invoice = world.subscribe()["latest_invoice"]
+    settle(world)
+    (first,) = world.documents()
+    tryton_twin.db.tables[INVOICE][first["id"]]["invoice_date"] = date(2026, 1, 15)
+    scanned(world)
+    (off,) = open_breaks("invoices")
+    assert off.type == "period"
+    assert mended(off, "restate", ann, carla).state == "done"
+    world.billing.ask("POST", f"invoices/{invoice}/void")
+    settle(world)
+    assert [document["key"] for document in world.documents()][3:] == [f"stripe/{invoice}#2/reversal"]
+    scanned(world)
+    assert open_breaks() == []
+
+
+def test_a_restatement_that_was_ended_half_way_is_not_mistaken_and_is_brought_to_its_end(
+    world: World, stripe_twin: Any, tryton_twin: Any, ann: User, carla: User
+) -> None:
+    external = world.subscribe()["latest_invoice"]
+    settle(world)
+    (first,) = world.documents()
+    tryton_twin.db.tables[INVOICE][first["id"]]["invoice_date"] = date(2026, 1, 15)
+    scanned(world)
+    (off,) = open_breaks("invoices")
+    mend = approve(propose(off, "restate", ann, "wrong month"), carla)
+    invoice = stripe_twin.store.get("invoices", external)
+    before = invoice["total"], invoice["subtotal"], invoice["lines"]["data"][0]["amount"]
+    more(invoice, 100)
+    work()
+    assert mend.run is not None
+    (question,) = ReviewItem.objects.filter(state="open")
+    assert "another net, total than was approved" in question.title
+    assert [document["key"] for document in world.documents()] == [f"stripe/{external}", f"stripe/{external}/reversal"]
+    answers.answer(question, "close", by="carla", reason="look again")
+    more(invoice, -100)
+    assert (invoice["total"], invoice["subtotal"], invoice["lines"]["data"][0]["amount"]) == before
+    settle_mends()
+    inbox.start(order_to_cash.FLOW, connection=world.source, subject_kind="invoice", subject_id=external, by="test")
+    work()
+    (question,) = ReviewItem.objects.filter(state="open")
+    assert "posted anew from its break" in question.title and len(world.documents()) == 2
+    answers.answer(question, "close", by="carla", reason="from the break")
+    scanned(world)
+    (half,) = open_breaks("invoices")
+    assert kinds(half)["restate"] == "", (half.type, half.title)
+    assert mended(half, "restate", ann, carla).state == "done"
+    assert [document["key"] for document in world.documents()][2:] == [f"stripe/{external}#2"]
+    scanned(world)
+    assert open_breaks() == []
+
+
+def more(invoice: Any, cents: int) -> None:
+    """Billing says so much more of an invoice, its tax apart."""
+    (line,) = invoice["lines"]["data"]
+    line.update(amount=line["amount"] + cents, subtotal=line["subtotal"] + cents)
+    names = ("subtotal", "subtotal_excluding_tax", "total", "total_excluding_tax", "amount_due", "amount_remaining")
+    invoice.update({name: invoice[name] + cents for name in names})
+
+
+def test_the_two_cents_of_a_schedule_are_corrected_in_the_ledger_and_the_next_scan_is_clean(
+    world: World, tryton_twin: Any, ann: User, carla: User
+) -> None:
+    off, schedule = two_cents(world, tryton_twin)
+    assert (off.left_amount, off.right_amount) == (Decimal("1200"), Decimal("1200.02"))
+    assert kinds(off)["adjust"] == ""
+    mend = mended(off, "adjust", ann, carla)
+    assert (mend.state, mend.amount, mend.currency) == ("done", Decimal("0.02"), "USD")
+    (entry,) = tryton_twin.books()["journals"]
+    assert entry["lines"] == {"4.2.2": "0.02", "2.2.2": "-0.02"}
+    assert entry["about"] == f"account.invoice.deferred,{schedule}"
+    scanned(world)
+    assert open_breaks("recognition") == []
+    off.refresh_from_db()
+    assert (off.state, off.closed_how) == ("closed", "no longer found")
+
+
+def two_cents(world: World, twin: Any) -> tuple[Break, int]:
+    """A year of 1,200.00 of which the ERP's own module recognises 1,200.02; its schedule."""
+    AccountingRule.objects.filter(legal_entity=world.entity).update(state="draft")
+    AccountingRule.objects.filter(legal_entity=world.entity).delete()
+    rule_for(world.entity, deferred_account="2.2.2")
+    world.sells("usd", 120_000)
+    first = twin.db.today.replace(day=1)
+    world.subscribe("usd")
+    settle(world)
+    (schedule,) = twin.db.tables["account.invoice.deferred"].values()
+    with twin.lock:  # over twelve months, begun a year ago
+        begins = first.replace(year=first.year - 1)
+        ends = first - timedelta(days=1)
+        line = twin.db.get("account.invoice.line", schedule["invoice_line"])
+        line |= {"defer_from": begins, "defer_to": ends}
+        schedule |= {"start_date": begins, "end_date": ends, "state": "draft", "moves": []}
+        fake_deferring.start(twin.db, schedule)
+    Invoice.objects.get().lines.update(service_from=begins, service_to=ends)
+    scanned(world)
+    (off,) = open_breaks("recognition")
+    return off, schedule["id"]
 
 
 def test_documents_that_lost_each_other_are_linked_and_nothing_is_posted(
@@ -376,17 +548,72 @@ def test_a_mend_that_did_not_help_reopens_its_break(lost: Break, ann: User, carl
 
 
 def test_small_breaks_of_an_allowed_kind_mend_themselves_once(lost: Break, world: World) -> None:
-    (mend,) = mending.auto_mend(lost.last_scan)
+    rule = allowed(world)
+    (mend,) = auto_mend(lost.last_scan)
     assert (mend.is_automatic, mend.plan, mend.state) == (True, "replay", "applying")
-    assert mending.auto_mend(lost.last_scan) == []
+    assert auto_mend(lost.last_scan) == []
     work()
     settle_mends()
     scanned(world)
     assert open_breaks("invoices") == [] and len(world.documents()) == 1
-    assert AuditEntry.objects.get(action="mend.applied").content.count("replay up to 1000 EUR") == 1
+    entry = AuditEntry.objects.get(action="mend.applied")
+    assert f"mendrule:{rule.pk}/v1" in entry.content and "up to 1000 EUR" in entry.content
+    assert [finding.named for finding in check() if finding.count] == []
 
 
-def test_what_exposes_more_than_the_limit_waits_for_a_person(lost: Break, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mending, "ALLOWED", {"replay": {"EUR": Decimal("58.79"), "USD": Decimal(10_000)}})
-    assert mending.auto_mend(lost.last_scan) == []
-    assert not Mend.objects.exists()
+def test_what_no_rule_allows_waits_for_a_person(lost: Break, world: World) -> None:
+    assert auto_mend(lost.last_scan) == [], "without a rule nothing mends itself"
+    for said in (
+        {"limit": "58.79"}, {"currency": "USD"}, {"plan": "post"}, {"type": "amount"}, {"is_draft": True},
+        {"valid_from": date(2100, 1, 1)}, {"valid_to": date(2026, 1, 31)},
+    ):  # fmt: skip
+        rule = allowed(world, **said)
+        assert auto_mend(lost.last_scan) == [], said
+        MendRule.objects.filter(pk=rule.pk).update(
+            state="retired", approved_by=rule.approved_by or person("cleo", roles.CONTROLLER)
+        )
+    rule = allowed(world, limit="58.80", per_day="58.80")
+    Mend.objects.create(item=entered_before(lost), plan="replay", amount=1, currency="EUR", is_automatic=True, rule=rule)
+    assert auto_mend(lost.last_scan) == [], "one euro of the day is spent"
+    assert not lost.mends.exists()
+
+
+def test_the_most_specific_rule_decides_alone(lost: Break, world: World) -> None:
+    allowed(world)
+    strict = allowed(world, limit="10", legal_entity=world.entity)
+    assert auto_mend(lost.last_scan) == []
+    MendRule.objects.filter(pk=strict.pk).update(state="retired")
+    assert len(auto_mend(lost.last_scan)) == 1
+
+
+def test_a_rule_is_approved_by_another_person_and_never_edited_afterwards(world: World) -> None:
+    rule = allowed(world)
+    with pytest.raises(IntegrityError, match="draft a new version"), transaction.atomic():
+        MendRule.objects.filter(pk=rule.pk).update(limit=5000)
+    draft = allowed(world, is_draft=True, type="amount")
+    with pytest.raises(rulebook.NotApproved):
+        rulebook.approve(draft, draft.drafted_by)
+    with pytest.raises(IntegrityError, match="mend_rule_maker_is_not_checker"), transaction.atomic():
+        MendRule.objects.filter(pk=draft.pk).update(approved_by=draft.drafted_by)
+    with pytest.raises(IntegrityError, match="may_happen_by_themselves"), transaction.atomic():
+        MendRule.objects.filter(pk=draft.pk).update(plan="reverse")
+
+
+def test_verify_names_a_mend_that_no_rule_allowed_and_a_day_that_was_too_much(lost: Break, world: World) -> None:
+    rule = allowed(world)
+    (mend,) = auto_mend(lost.last_scan)
+    both = ["self_mends_stay_within_a_day", "self_mends_were_allowed"]
+    for told, broken in (
+        ({"amount": 5000}, both[1:]), ({"amount": 20_001}, both), ({"amount": 9, "currency": "USD"}, both[1:]),
+        ({"currency": "EUR", "at": rule.approved_at - timedelta(days=1)}, both[1:]), ({"at": mend.at}, []),
+    ):  # fmt: skip
+        Mend.objects.filter(pk=mend.pk).update(**told)
+        assert sorted(finding.invariant.name for finding in check(mends.INVARIANTS) if finding.count) == broken, told
+
+
+def entered_before(lost: Break) -> Break:
+    """Another break, that was mended earlier today."""
+    return Break.objects.create(
+        legal_entity=lost.legal_entity, pair="invoices", type="missing_right", fingerprint="9" * 64, title="another",
+        currency="EUR", exposed=1, first_scan=lost.first_scan, last_scan=lost.last_scan,
+    )  # fmt: skip

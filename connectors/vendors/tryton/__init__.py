@@ -5,9 +5,9 @@ Tryton has no idempotency keys and no webhooks. Writes are found by natural keys
 
 from datetime import timedelta
 
-from canonical.commands import EnsureParty, PostCreditMemo, PostInvoice, RegisterPayment, ReverseDocument
+from canonical.commands import EnsureParty, PostCreditMemo, PostInvoice, PostJournal, RegisterPayment, ReverseDocument
 from connectors.sdk.contract import Command, Connector, Limits, WriteSafety
-from connectors.vendors.tryton import commands, extracts, mapping, reading
+from connectors.vendors.tryton import commands, extracts, journals, mapping, reading
 from connectors.vendors.tryton.client import Credentials, Settings, TrytonClient
 
 LOOKUP = WriteSafety.LOOKUP
@@ -16,6 +16,7 @@ COMMANDS = (
     Command("post_invoice", PostInvoice, commands.post_invoice, commands.find_document, LOOKUP, money=True),
     Command("post_credit_memo", PostCreditMemo, commands.post_credit_memo, commands.find_document, LOOKUP, money=True),
     Command("reverse_invoice", ReverseDocument, commands.reverse_invoice, commands.find_document, LOOKUP, money=True),
+    Command("post_journal", PostJournal, journals.post_journal, journals.find_journal, LOOKUP, money=True),
     Command("register_payment", RegisterPayment, commands.register_payment, commands.find_payment, LOOKUP, money=True),
 )
 CONNECTOR = Connector(

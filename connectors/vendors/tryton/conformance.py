@@ -11,10 +11,12 @@ from typing import Any
 
 from canonical.commands import (
     EnsureParty,
+    JournalLine,
     PostCreditMemo,
     PostDocument,
     PostingLine,
     PostInvoice,
+    PostJournal,
     RegisterPayment,
     ReverseDocument,
 )
@@ -110,6 +112,13 @@ def payment(twin: TrytonTwin, key: str) -> RegisterPayment:
     return RegisterPayment.model_validate({"key": key, "currency": "USD", "amount": Decimal(120), **about})
 
 
+def journal(twin: TrytonTwin, key: str) -> PostJournal:
+    """Two cents of a new schedule, out of revenue."""
+    lines = (JournalLine(account="4.2.2", debit=Decimal("0.02")), JournalLine(account="2.2.2", credit=Decimal("0.02")))
+    about = {"about_kind": "recognition", "about": a_schedule(twin), "document_on": twin.db.today}
+    return PostJournal.model_validate({"key": key, "currency": "USD", "total": Decimal("0.02"), "lines": lines, **about})
+
+
 def parties(twin: TrytonTwin, request: EnsureParty) -> int:
     """How many customers have the code."""
     return len(twin.db.search("party.party", [["code", "=", request.code]]))
@@ -149,6 +158,7 @@ KIT = Kit(
         "post_invoice": Probe(document_of(PostInvoice), listed("documents"), POST),
         "post_credit_memo": Probe(document_of(PostCreditMemo), listed("documents"), POST),
         "reverse_invoice": Probe(reversal, listed("documents"), SETTLE),
+        "post_journal": Probe(journal, listed("journals"), r"POST /twin/rpc/model\.account\.move\.post"),
         "register_payment": Probe(payment, listed("payments"), r"POST /twin/rpc/wizard\.account\.invoice\.pay\.execute/choice"),
     },
     fill={

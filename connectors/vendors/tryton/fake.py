@@ -22,18 +22,9 @@ from typing import Any
 import orjson
 
 from connectors.sdk.twin import Answer, Asked, Twin
-from connectors.vendors.tryton import fake_deferring
-from connectors.vendors.tryton.fake_books import (
-    DEFERRED,
-    INVOICE,
-    MOVE_LINE,
-    RELATIONS,
-    Books,
-    Missing,
-    Record,
-    UserError,
-    UserWarning,
-)
+from connectors.vendors.tryton import fake_deferring, fake_ledger
+from connectors.vendors.tryton.fake_books import DEFERRED, INVOICE, MOVE, MOVE_LINE, RELATIONS, Books, Record
+from connectors.vendors.tryton.fake_errors import Missing, UserError, UserWarning
 
 DATABASE, REST_KEY, LOGIN, PASSWORD = "twin", "twin-rest-key", "admin", "twin-password"
 SESSION, RPC_PATH = "twin-session", f"/{DATABASE}/rpc/"
@@ -55,10 +46,11 @@ class TrytonTwin(Twin):
         self._begun = 0
 
     def books(self) -> Any:
-        """{"documents", "payments"} in the order in which they became money; signed amounts as strings."""
+        """{"documents", "payments", "journals"} in the order in which they became money; signed amounts as strings."""
         return {
             "documents": [self._document(entry["id"]) for entry in self.db.ledger if entry["kind"] == "document"],
             "payments": [self._payment(entry) for entry in self.db.ledger if entry["kind"] == "payment"],
+            "journals": [self._journal(entry["id"]) for entry in self.db.ledger if entry["kind"] == "journal"],
         }
 
     def control(self, asked: Asked) -> Answer | None:
@@ -180,9 +172,9 @@ class TrytonTwin(Twin):
 
     def _called(self, method: str, params: list[Any]) -> Any:
         match method.split("."):
-            case ["model", "account", "invoice", "post"]:
+            case ["model", "account", ("invoice" | "move") as kind, "post"]:
                 for number in params[0]:
-                    self.db.post(self.db.get(INVOICE, number))
+                    self._post(kind, number)
             case ["model", "res", "user", "warning", "skip"]:
                 self.db.acknowledged.add(params[0])
             case ["model", "account", "period", ("close" | "reopen") as verb]:
@@ -200,6 +192,12 @@ class TrytonTwin(Twin):
             case _:
                 raise LookupError(method)
         return None
+
+    def _post(self, kind: str, number: int) -> None:
+        if kind == "invoice":
+            self.db.post(self.db.get(INVOICE, number))
+        else:
+            fake_ledger.post(self.db, self.db.get(MOVE, number))
 
     def _pay(self, step: str, params: list[Any]) -> Any:
         """The payment wizard: create, execute start / choice / pay, delete."""
@@ -261,6 +259,20 @@ class TrytonTwin(Twin):
             "currency": self.db.code(invoice),
             "amount": str(entry["amount"]),
             "date": move["date"].isoformat(),
+        }
+
+    def _journal(self, number: int) -> Record:
+        move = self.db.get(MOVE, number)
+        lines = [self.db.get(MOVE_LINE, line) for line in move["lines"]]
+        return {
+            "id": number,
+            "key": move["description"],
+            "number": move["number"],
+            "about": move["origin"],
+            "date": move["date"].isoformat(),
+            "lines": {
+                self.db.get("account.account", line["account"])["code"]: str(line["debit"] - line["credit"]) for line in lines
+            },
         }
 
 

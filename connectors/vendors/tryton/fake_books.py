@@ -15,11 +15,13 @@ from decimal import Decimal
 from typing import Any
 
 from canonical.money import exponent, round_money
+from connectors.vendors.tryton import fake_ledger
+from connectors.vendors.tryton.fake_errors import Missing, UserError, UserWarning
 from connectors.vendors.tryton.fake_seed import CASH, seed
 
 Record = dict[str, Any]
 INVOICE, LINE, TAX_LINE = "account.invoice", "account.invoice.line", "account.invoice.tax"
-MOVE_LINE, DEFERRED = "account.move.line", "account.invoice.deferred"
+MOVE, MOVE_LINE, DEFERRED = "account.move", "account.move.line", "account.invoice.deferred"
 
 RELATIONS = {
     ("party.party", "addresses"): "party.address",
@@ -39,19 +41,20 @@ RELATIONS = {
     (LINE, "taxes"): "account.tax",
     (DEFERRED, "invoice_line"): LINE,
     (DEFERRED, "company"): "company.company",
-    (DEFERRED, "moves"): "account.move",
+    (DEFERRED, "moves"): MOVE,
     (INVOICE, "lines_to_pay"): MOVE_LINE,
     (INVOICE, "payment_lines"): MOVE_LINE,
     (INVOICE, "reconciliation_lines"): MOVE_LINE,
-    ("account.move", "lines"): MOVE_LINE,
-    ("account.move", "company"): "company.company",
-    ("account.move", "journal"): "account.journal",
+    (MOVE, "lines"): MOVE_LINE,
+    (MOVE, "company"): "company.company",
+    (MOVE, "journal"): "account.journal",
+    (MOVE, "period"): "account.period",
     (MOVE_LINE, "account"): "account.account",
     ("account.account", "type"): "account.account.type",
     (MOVE_LINE, "second_currency"): "currency.currency",
 }
 """(model, field) → the model it points to."""
-INDEXED = {("party.party", "code"), (INVOICE, "reference"), ("account.move", "description")}
+INDEXED = {("party.party", "code"), (INVOICE, "reference"), (MOVE, "description")}
 DEFAULTS: dict[str, Record] = {
     "party.party": {
         "code": None, "active": True, "account_receivable": None, "addresses": [], "contact_mechanisms": [],
@@ -65,7 +68,11 @@ DEFAULTS: dict[str, Record] = {
         "sequence_type_cache": None, "origin_invoices": [], "lines_to_pay": [], "payment_lines": [],
         "reconciliation_lines": [], "reconciled": None, "total_amount_cache": None,
     },
-    MOVE_LINE: {"reconciliation": None, "move_origin": None, "account": None, "second_currency": None, "invoice_payments": []},
+    MOVE: {"state": "draft", "number": None, "origin": None, "description": None, "lines": []},
+    MOVE_LINE: {
+        "reconciliation": None, "move_origin": None, "account": None, "party": None, "second_currency": None,
+        "amount_second_currency": None, "debit": Decimal(0), "credit": Decimal(0), "invoice_payments": [],
+    },
     DEFERRED: {"type": "out", "moves": []},
     "product.product": {"name": "", "active": True},
     LINE: {
@@ -77,19 +84,8 @@ REQUIRED = {
     "party.party": ("name",),
     INVOICE: ("type", "company", "party", "invoice_address", "currency", "account"),
     LINE: ("account", "unit_price", "currency", "company"),
+    MOVE: ("company", "journal", "period", "date"),
 }
-
-
-class UserError(Exception):
-    """Tryton says no, in words for people."""
-
-
-class UserWarning(Exception):
-    """Tryton asks first; (name, message)."""
-
-
-class Missing(Exception):
-    """No such record."""
 
 
 class Books:
@@ -141,9 +137,13 @@ class Books:
                 _require(LINE, line)
                 if line["currency"] != values["currency"]:
                     raise UserError('The value for field "Lines" is not valid according to its domain.')
+        if model == MOVE:
+            fake_ledger.check_period(self, values)
         record = self.insert(model, values)
         if model == INVOICE:
             self._compute(record)
+        if model == MOVE:
+            fake_ledger.belongs(self, record)
         return record
 
     def write(self, model: str, record: Record, values: Mapping[str, Any]) -> None:
@@ -152,6 +152,9 @@ class Books:
             raise UserError(f'You cannot modify invoice "{_name(record)}" because it is posted, paid or cancelled.')
         if model == "party.party" and values.get("code", record["code"]) != record["code"]:
             self._check_code(values["code"])
+        if model == MOVE:
+            fake_ledger.check_draft(record)
+            fake_ledger.check_period(self, {**record, **values})
         self._assign(model, record, values)
         if model == INVOICE and record["state"] == "draft":
             self._total(record)
@@ -160,6 +163,9 @@ class Books:
         """Delete under Tryton's rules."""
         if model == INVOICE and record["state"] != "draft":
             raise UserError(f'You cannot modify invoice "{_name(record)}" because it is posted, paid or cancelled.')
+        if model == MOVE:
+            fake_ledger.check_draft(record)
+            fake_ledger.leaves(self, record)
         del self.tables[model][record["id"]]
         for indexed_model, field in INDEXED:
             if indexed_model == model:
@@ -300,7 +306,7 @@ class Books:
             "move_origin": _origin(invoice),
         }  # fmt: skip
         bank = {**line, "account": None, "party": None, "debit": in_dollars, "credit": Decimal(0)}
-        move = self.insert("account.move", {
+        move = self.insert(MOVE, {
             "number": self.number(f"M{period['name'][:4]}/"), "state": "posted", "date": on,
             "company": invoice["company"], "description": description, "origin": _origin(invoice), "journal": CASH,
             "lines": [["create", [line, bank]]],

@@ -1,0 +1,49 @@
+"""Rules by which breaks mend themselves: drafted by one person, approved by another, with what they let happen today."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+
+from hub.admin.rules import RULE_STATES, RuleAdmin
+from hub.admin_ui import Choices, button, money, when
+from reconciliation import automatic
+from reconciliation.models import Mend, MendRule
+from reconciliation.models.rules import BY_ITSELF
+
+
+@admin.register(MendRule)
+class MendRuleAdmin(RuleAdmin):
+    """What may mend itself."""
+
+    list_display = (
+        "name_", "limit_", "per_day_", "today_", "version", when("valid_from"), when("valid_to"), "state_", "drafted_by",
+        "approved_by",
+    )  # fmt: skip
+    list_display_links = ("name_",)
+    list_select_related = ("legal_entity", "drafted_by", "approved_by")
+    list_filter = (RULE_STATES, Choices.of("plan", [(plan, str(Mend.Plan(plan).label)) for plan in BY_ITSELF]), "legal_entity")
+
+    @admin.display(description="one break")
+    def limit_(self, obj: MendRule) -> str:
+        return money(obj.limit, obj.currency)
+
+    @admin.display(description="a day")
+    def per_day_(self, obj: MendRule) -> str:
+        return money(obj.per_day, obj.currency)
+
+    @admin.display(description="today")
+    def today_(self, obj: MendRule) -> str:
+        return money(automatic.moved(obj), obj.currency) if obj.state == "active" else ""
+
+    @button("reconciliation.approve_mendrule")
+    def approve(self, request: HttpRequest, obj: Any) -> str:
+        """Put the draft of another person in force."""
+        return self._approve(request, obj)
+
+    @button("reconciliation.add_mendrule")
+    def draft_new_version(self, request: HttpRequest, obj: Any) -> str:
+        """Begin a change of what is in force."""
+        return self._draft_new_version(request, obj)
