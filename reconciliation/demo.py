@@ -109,7 +109,8 @@ class BreakStories:
         if told is TOLD[0]:
             for sale in self.sales.values():
                 wait_for(partial(self._is_posted, sale), 120)
-            time.sleep(max(0.0, ROOM - SWEEPS_EVERY + time.time() % SWEEPS_EVERY))
+            left = SWEEPS_EVERY - time.time() % SWEEPS_EVERY
+            time.sleep(left + WEBHOOKS_TAKE if left < ROOM else 0)
             self.demo.redirect(False)
         act: Callable[[], str] = getattr(self, told.act)
         return act()
