@@ -45,6 +45,7 @@ class Config(BaseSettings):
     lease_seconds: int = Field(45, ge=5, le=3600)
     reporting_currency: Annotated[str, AfterValidator(normal_currency)] = "USD"
     undo_minutes: int = Field(10, ge=0, le=1440)
+    grace_minutes: int = Field(60, ge=0, le=1440)
     audit_anchors: Path | None = None
     require_mfa: bool = False
     public_url: str = "http://127.0.0.1:8000"

@@ -10,9 +10,11 @@ class ReconciliationConfig(AppConfig):
 
         from hub import bench
         from hub.flows import register
+        from hub.runtime import chapters
         from reconciliation import flows, mend_flow, restate_flow, schedule
 
         register(flows.FLOW, mend_flow.FIRST, mend_flow.FLOW, restate_flow.FLOW)
         bench.register("reconcile", "reconciliation.bench")
+        chapters.register("reconciliation.demo")
         post_migrate.connect(schedule.install)
         post_save.connect(schedule.follow, sender="connectors.Connection")

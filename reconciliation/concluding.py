@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
 from django.db import connection as database
 from django.utils import timezone
@@ -84,9 +85,10 @@ def _conclude(scan: Scan) -> None:
 
 
 def tolerances_of(scan: Scan) -> matching.Tolerances:
-    """By what a scan is judged: nothing is tolerated, and documents of the ERP's closed periods may have moved."""
+    """By what a scan is judged: nothing is tolerated but time, and documents of the ERP's closed periods may have moved."""
     closed = scan.parameters.get("closed_until")
-    return matching.Tolerances(closed_until=date.fromisoformat(closed) if closed else None)
+    grace = timedelta(minutes=settings.GRACE_MINUTES)
+    return matching.Tolerances(grace=grace, closed_until=date.fromisoformat(closed) if closed else None)
 
 
 def _told(counts: Any) -> Any:

@@ -87,12 +87,30 @@ class Biller:
         """A new customer with a card buys a plan."""
         customer = self.post("customers", name=who, email=f"billing@{who.lower().replace(' ', '-')}.example")["id"]
         self._give_card(customer, card)
+        return self.subscribe(customer, plan, quantity=quantity, tax_rate=tax_rate)
+
+    def subscribe(self, customer: str, plan: str, *, quantity: int = 1, tax_rate: str = "") -> Sale:
+        """A customer with a card buys a plan, or another one."""
         asked: dict[str, Any] = {"customer": customer, "items[0][plan]": plan, "items[0][quantity]": quantity}
         if tax_rate:
             asked["default_tax_rates[0]"] = tax_rate
         sold = self.post("subscriptions", **asked)
         invoice = sold["latest_invoice"]
         return Sale(customer, sold["id"], invoice if isinstance(invoice, str) else invoice["id"])
+
+    def seats(self, sale: Sale, plan: str, quantity: int) -> None:
+        """Change the quantity of a subscription from now on; nobody invoices the rest of the period."""
+        item = self.get(f"subscriptions/{sale.subscription}")["items"]["data"][0]["id"]
+        changed = {"items[0][id]": item, "items[0][plan]": plan, "items[0][quantity]": quantity}
+        self.post(f"subscriptions/{sale.subscription}", **changed)
+
+    def cancel(self, subscription: str) -> None:
+        """End a subscription now; nothing is given back."""
+        self.session.delete(f"{self.base_url}/v1/subscriptions/{subscription}", timeout=10).raise_for_status()
+
+    def credit(self, invoice: str, amount: int) -> str:
+        """Give a credit note of so many minor units on an invoice; its id."""
+        return str(self.post("credit_notes", invoice=invoice, amount=amount)["id"])
 
     def void(self, invoice: str) -> None:
         """Void an open invoice."""

@@ -17,7 +17,7 @@ from reconciliation.admin.charts import Bars, Lines, bars, lines
 from reconciliation.admin.closes import seen_by, show
 from reconciliation.admin.words import pair_title, sums
 from reconciliation.figures import Figure, Rows, figures
-from reconciliation.models import Break, Mend
+from reconciliation.models import Break, Mend, Scan
 
 LOOK = "reconciliation.view_break"
 SPANS = (30, 90, 365)
@@ -39,10 +39,15 @@ class Shown:
     rows: Sequence[Sequence[str]] = field(default_factory=list)
 
 
+def _liveliest(entities: list[LegalEntity]) -> LegalEntity | None:
+    last = Scan.objects.filter(state="done").order_by("-as_of").values_list("legal_entity_id", flat=True).first()
+    return next((one for one in entities if one.pk == last), entities[0] if entities else None)
+
+
 def page(request: HttpRequest) -> HttpResponse:
-    """The figures of the entity that was chosen, else of the first."""
+    """The figures of the entity that was chosen, else of the one that was scanned last, else of the first."""
     entities = list(LegalEntity.objects.order_by("code"))
-    entity = next((one for one in entities if one.code == request.GET.get("entity")), entities[0] if entities else None)
+    entity = next((one for one in entities if one.code == request.GET.get("entity")), _liveliest(entities))
     asked = request.GET.get("days", "")
     days = int(asked) if asked in map(str, SPANS) else SPANS[1]
     shown = [drawn(figure) for figure in figures(entity, days=days)] if entity else []

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from argparse import ArgumentParser
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Count
 
@@ -43,12 +45,30 @@ def pages() -> dict[str, str]:
         found["desk-credit"] = f"/admin/desk/{credit.pk}/?tab=pending"
     if policy := CreditPolicy.objects.order_by("-version").first():
         found["credit-policy"] = f"/admin/credits/creditpolicy/{policy.pk}/change/"
+    found |= reconciled()
     if run:
         found["run-timeline"] = f"/admin/hub/run/{run.pk}/change/"
     if item:
         found["review-item"] = f"/admin/hub/reviewitem/{item.pk}/change/"
     if connection:
         found["connection"] = f"/admin/connectors/connection/{connection.pk}/change/"
+    return found
+
+
+def reconciled() -> dict[str, str]:
+    """Of reconciliation: a credit nobody approved, else the break with the most money, the last scan, the last full month."""
+    at, breaks = "/admin/reconciliation", apps.get_model("reconciliation", "Break").objects
+    scan = (
+        apps.get_model("reconciliation", "Scan").objects.filter(state="done").select_related("legal_entity").order_by("-id").first()
+    )
+    if scan is None:
+        return {}
+    month = scan.as_of.date().replace(day=1) - timedelta(days=1)
+    found = {"breaks": f"{at}/break/", "scan": f"{at}/scan/{scan.pk}/change/", "dashboard": f"{at}/dashboard/"}
+    found["close"] = f"{at}/close/{scan.legal_entity.code}/{month:%Y-%m}/"
+    left = breaks.exclude(state="closed").order_by("-exposed")
+    if one := left.filter(pair="credit_memos").first() or left.first():
+        found["break"] = f"{at}/break/{one.pk}/change/"
     return found
 
 
