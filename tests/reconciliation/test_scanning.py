@@ -271,7 +271,7 @@ def test_a_matching_killed_in_the_middle_is_done_again_from_the_start(books: Boo
     with mock.patch.object(matching, "match", killed), pytest.raises(crash.SimulatedCrash):
         concluding.conclude_all()
     troubled.refresh_from_db()
-    assert troubled.state == "matching" and not troubled.matches.exists()
+    assert troubled.state == "matching" and not troubled.fates.exists() and not troubled.key_matches.exists()
     end(troubled)
     assert troubled.state == "done" and troubled.result_hash == untroubled.result_hash
     assert troubled.progress["matching"]["tries"] == 2
