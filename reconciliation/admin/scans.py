@@ -18,9 +18,10 @@ from connectors.models import Connection
 from hub.admin.panels import Panel, runs, transitions
 from hub.admin_ui import Choices, Problem, ReadOnlyAdmin, button, money, pretty, url_of, when
 from reconciliation import scanning
+from reconciliation.admin import outcomes
 from reconciliation.admin.breaks import EntityFilter
 from reconciliation.admin.compare import number
-from reconciliation.admin.words import age, mark, pair_title, problem, sums
+from reconciliation.admin.words import FATES, age, mark, pair_title, problem, sums
 from reconciliation.concluding import MATCHING
 from reconciliation.models import Break, Certificate, Scan
 
@@ -28,8 +29,6 @@ TOLD_APART = ("breaks", "explained", "carried_forward", "red")
 """Of a scan's counts, what is no pair."""
 START = "reconciliation.start_scan"
 STATES = ("reading", "matching", "done", "failed")
-FATES = {"matched": "good", "excused": "plain", "fresh": "wait", "break": "bad"}
-"""What became of readings → how it looks, in the order it is shown."""
 ORDER = {fate: place for place, fate in enumerate(FATES)}
 
 
@@ -105,7 +104,10 @@ class ScanAdmin(ReadOnlyAdmin):
         certificates = list(obj.certificates.select_related("connection").order_by("connection__slug", "kind"))
         counted = {f"{each.connection.slug}/{each.kind}" for each in certificates if not each.is_complete}
         found = obj.counts.get("breaks", {})
+        document = request.GET.get("document", "").strip()[:255]
         return {
+            "document": document,
+            "documents": outcomes.of(obj, document) if document and obj.state == "done" else [],
             "state": mark(obj.state),
             "took": took(obj),
             "sources": sources(obj),

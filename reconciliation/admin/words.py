@@ -28,6 +28,8 @@ LOOKS = {
     "proposed": "wait", "applying": "busy", "refused": "bad", "prepared": "wait", "signed": "good",
 }  # fmt: skip
 """State of a break, scan, mend or close → how it looks."""
+FATES = {"matched": "good", "excused": "plain", "fresh": "wait", "break": "bad"}
+"""What became of readings → how it looks, in the order it is shown."""
 EVIDENCE = {
     "run": "hub_run", "reviewitem": "hub_reviewitem", "inboxevent": "hub_inboxevent", "externalref": "canonical_externalref",
     "credit": "credits_credit", "invoice": "canonical_invoice", "scan": "reconciliation_scan", "break": "reconciliation_break",
