@@ -27,6 +27,8 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from simple_history.admin import SimpleHistoryAdmin
 
+from canonical.money import exponent
+
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin, SimpleListFilter, TabularInline
     from django.contrib.admin.views.main import ChangeList
@@ -203,11 +205,11 @@ def url_of(obj: Model) -> str:
 
 
 def money(amount: Any, currency: str) -> str:
-    """An amount with its currency, to the cent or as exact as it is."""
+    """An amount with its currency, to the smallest unit of that, or as exact as it is."""
     if amount is None:
         return ""
     exact = amount.normalize()
-    places = max(2, -exact.as_tuple().exponent)
+    places = max(exponent(currency) if currency else 2, -exact.as_tuple().exponent)
     return f"{exact:,.{places}f} {currency}".strip()
 
 
