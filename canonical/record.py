@@ -201,6 +201,7 @@ class Recorder:
             "first_reply_at": said.first_reply_at, "resolved_at": said.resolved_at, "incident": said.incident[:200],
             "plan": said.plan[:200], "subscription": said.subscription[:255], "tags": list(said.tags), "url": said.url,
             "credit": said.credit.model_dump(mode="json") if said.credit else None, "deleted_at_source": said.deleted,
+            "platform_sla": [event.model_dump(mode="json") for event in said.platform_sla],
         }  # fmt: skip
 
     # parts ---------------------------------------------------------------------------------------------------

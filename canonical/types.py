@@ -263,6 +263,19 @@ class ClockEvent(Frozen):
     """The support platform's id of the entry that says so."""
 
 
+class PlatformSla(Frozen):
+    """What the support platform's own SLA policies say of a promise: evidence beside our clock, never where an amount comes from.
+
+    `target` is in minutes, of `policy` as the platform calls it; both are told by `applied`.
+    """
+
+    what: Literal["first_response", "resolution"]
+    type: Literal["applied", "fulfilled", "breached"]
+    at: datetime
+    target: Decimal | None = None
+    policy: Text = ""
+
+
 class CreditRequest(Frozen):
     """An agent asks for a credit on the case. Untrusted until policy and people have decided.
 
@@ -292,6 +305,8 @@ class SupportCase(CanonicalObject):
     resolved_at: datetime | None = None
     clock: tuple[ClockEvent, ...] = ()
     """In the order of time."""
+    platform_sla: tuple[PlatformSla, ...] = ()
+    """In the order of time; empty where the platform counts no promises of its own."""
     incident: Text = ""
     """The incident or problem several cases are about."""
     plan: Text = ""

@@ -60,6 +60,7 @@ class SupportCase(BusinessObject):
     plan = models.CharField(max_length=200, blank=True)
     subscription = models.CharField(max_length=255, blank=True, help_text="billing's id of the affected subscription")
     credit = models.JSONField(null=True, blank=True, help_text="what an agent asked for on the case")
+    platform_sla = models.JSONField(default=list, blank=True, help_text="what the platform's own SLA policies say")
     tags = models.JSONField(default=list, blank=True)
     url = models.TextField(blank=True)
     deleted_at_source = models.BooleanField(default=False)

@@ -69,6 +69,7 @@ def evidence(credit: Credit, *, mine: bool, at: datetime) -> dict[str, Any]:
         "share": share(credit),
         "case_ref": case_ref(credit),
         "clock": events,
+        "platform_sla": platform_sla(credit),
         "assessment": _part(credit.calculation, "assessment"),
         "promises": promises(credit, events, at),
         "decision": decision,
@@ -133,6 +134,17 @@ def clock(credit: Credit) -> list[tuple[datetime, str]]:
         return []
     rows = CaseClock.objects.filter(case=credit.case_id)[:200]
     return [(row.at, f"{CLOCK_WORDS.get(row.what, row.what)} {row.value}".strip()) for row in rows]
+
+
+def platform_sla(credit: Credit) -> list[tuple[datetime | None, str]]:
+    """What the support platform's own SLA policies say of the case, a line each."""
+    found = []
+    for event in (credit.case.platform_sla if credit.case else [])[:MOST]:
+        minutes = number(event.get("target"))
+        target = f", target {in_minutes(minutes)}" if minutes is not None else ""
+        policy = f" ({event['policy']})" if event.get("policy") else ""
+        found.append((moment(event.get("at")), f"{PROMISES.get(event['what'], event['what'])}: {event['type']}{target}{policy}"))
+    return found
 
 
 # the computation ------------------------------------------------------------------------------------------------------

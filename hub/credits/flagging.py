@@ -73,6 +73,18 @@ def _above_computed(credit: Credit) -> Iterator[str]:
         yield f"Asked for {_money(credit.requested, credit.currency)}; the policy gives {_money(credit.computed, credit.currency)}."
 
 
+def _platform_sla(credit: Credit) -> Iterator[str]:
+    """Where the support platform's own SLA policy has come to another opinion than our clock, in either direction."""
+    told = credit.case.platform_sla if credit.case else []
+    for promise in (credit.calculation.get("assessment") or {}).get("promises", []):
+        said = {event["type"] for event in told if event["what"] == promise["what"]}
+        is_missed = Decimal(promise["missed_by"]) > 0
+        if said and ("breached" in said) != is_missed:
+            ours, theirs = ("missed", "kept") if is_missed else ("kept", "missed")
+            what = promise["what"].replace("_", " ")
+            yield f"The support platform's own SLA policy calls the {what} {theirs}; by ours it is {ours}."
+
+
 def _no_rule(credit: Credit) -> Iterator[str]:
     if not (credit.calculation.get("decision") or {}).get("rules"):
         yield "No rule of the policy gives this amount."
@@ -92,6 +104,7 @@ def _money(amount: Decimal, currency: str) -> Money:
 
 CHECKS: dict[str, Callable[[Credit], Iterator[str]]] = {
     "near_limit": _near_limit, "capped": _capped, "near_duplicate": _near_duplicate, "new_customer": _new_customer,
-    "requester": _requester, "above_computed": _above_computed, "no_rule": _no_rule, "invoice_not_posted": _not_posted,
+    "requester": _requester, "above_computed": _above_computed, "platform_sla": _platform_sla, "no_rule": _no_rule,
+    "invoice_not_posted": _not_posted,
 }  # fmt: skip
 """Flag → what finds it. Flags that later events add: `changed` (see `reassessing`)."""

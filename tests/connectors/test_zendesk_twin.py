@@ -591,3 +591,20 @@ def test_people_are_played_over_http(desk: Desk, sink: Sink) -> None:
     refused = requests.post(f"{desk.twin.url}/_twin/tickets/{case}", data=b'{"status": "open"}', timeout=5)
     assert refused.status_code == 404
     asks("DELETE", "webhooks")
+
+
+# Zendesk's own opinion -----------------------------------------------------------------------------------------
+
+
+def test_what_zendesks_own_sla_policy_says_comes_with_the_case(desk: Desk) -> None:
+    case = desk.open()
+    with desk.twin.lock:
+        store = desk.twin.store
+        store.measure(int(case), "reply_time", "apply_sla", target=60, policy="Gold")
+        store.measure(int(case), "reply_time", "breach")
+        store.measure(int(case), "reply_time", "breach", instance_id=2)
+        store.measure(int(case), "requester_wait_time", "breach")["deleted"] = True
+        store.measure(int(case), "periodic_update_time", "breach")
+    told = [(event.what, event.type, event.target, event.policy) for event in desk.case(case).platform_sla]
+    assert told == [("first_response", "applied", 60, "Gold"), ("first_response", "breached", None, "")]
+    assert desk.case(desk.open()).platform_sla == ()

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
 
 from canonical import types, xref
 from canonical.models import Observation, Party, SupportCase, move
@@ -94,6 +98,20 @@ def test_a_case_resolved_too_late_becomes_a_credit_that_waits_for_a_person(stage
     assert credit.case == SupportCase.objects.get() and credit.net == 100
     assert run.state == "done" and credit.number in notes(run)
     assert (run.amount, run.currency) == (credit.total, "EUR"), "the money shows on the run"
+
+
+def test_a_platform_that_counts_otherwise_is_a_flag_and_shown_and_changes_no_amount(stage: Stage) -> None:
+    at = OPENED + 4 * HOUR
+    applied = types.PlatformSla(what="resolution", type="applied", at=OPENED, target=Decimal(600), policy="<b>Gold</b>")
+    stage.case(platform_sla=(applied, types.PlatformSla(what="resolution", type="fulfilled", at=at)))
+    stage.tell("case.resolved")
+    credit = Credit.objects.get()
+    (flag,) = (flag["text"] for flag in credit.flags if flag["flag"] == "platform_sla")
+    assert credit.net == 100 and "calls the resolution kept; by ours it is missed" in flag
+    client = Client()
+    client.force_login(User.objects.create_superuser("root"))
+    page = client.get(reverse("admin:desk_credit", args=[credit.pk])).content.decode()
+    assert "target 10 h 00 min (&lt;b&gt;Gold&lt;/b&gt;)" in page and "<b>Gold" not in page
 
 
 def test_an_open_case_is_recorded_and_not_judged(stage: Stage) -> None:

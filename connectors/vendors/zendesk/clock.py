@@ -2,7 +2,7 @@
 
 An audit is one update of a ticket; its events say what changed
 (https://developer.zendesk.com/documentation/ticketing/reference-guides/ticket-audit-events-reference). Zendesk's own SLA
-metrics are not asked: they count by Zendesk's policies and calendars, and what was promised is ours to compute.
+metrics (`metrics.py`) move no clock: they count by Zendesk's policies and calendars, and what was promised is ours to compute.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from connectors.sdk.errors import BadPayload
 from connectors.vendors.zendesk.client import STAFF, Settings
 from connectors.vendors.zendesk.clock import changes, clock_of
 from connectors.vendors.zendesk.fields import Json, custom, identity, instant, need_identity, need_instant, typed, words
+from connectors.vendors.zendesk.metrics import platform_sla
 
 USER = "user:"
 """Prefix of the id of a party that is a user: a requester who belongs to no organisation."""
@@ -104,6 +105,7 @@ def case(
             first_reply_at=moments.get("first_reply"),
             resolved_at=moments.get("resolved") if status in ("resolved", "closed") else None,
             clock=clock,
+            platform_sla=platform_sla(ticket),
             incident=_incident(ticket, settings),
             plan=typed(custom(ticket, settings.field_plan)) or plan_of(organization, settings),
             subscription=typed(custom(ticket, settings.field_subscription)),

@@ -26,8 +26,11 @@ SETTLED = timedelta(seconds=90)
 
 
 def ticket(client: Zendesk, external_id: str, call: Call) -> dict[str, Any]:
-    """The ticket as it is now. Refused('not_found') when it is deleted: Zendesk shows those only in lists of their own."""
-    found = inner(client.get(call, path_of("tickets", external_id)), "ticket")
+    """The ticket as it is now, with its metric events.
+
+    Refused('not_found') when it is deleted: Zendesk shows those only in lists of their own.
+    """
+    found = inner(client.get(call, path_of("tickets", external_id), include="metric_events"), "ticket")
     if found.get("status") == "deleted":
         raise Refused(f"ticket {external_id} is deleted", code="not_found")
     return found

@@ -8,6 +8,7 @@
 | POST /_twin/tickets `{"subject", "body", "requester_id", …}` | a new ticket |
 | POST /_twin/tickets/ID/reply `{"by", "body", "public", "status"}` | somebody says something |
 | POST /_twin/tickets/ID `{"by", "status", "priority", "tags", "custom_fields", …}` | somebody changes it |
+| POST /_twin/tickets/ID/metric_events `{"metric", "type", "target", "policy"}` | an SLA policy of Zendesk's says something |
 | DELETE /_twin/tickets/ID | it is deleted |
 """
 
@@ -110,6 +111,8 @@ class ZendeskTwin(Twin):
                 return self.store.open(**given)
             case "POST", "tickets", ticket_id, "reply":
                 return self.store.reply(int(ticket_id), **given)
+            case "POST", "tickets", ticket_id, "metric_events":
+                return self.store.measure(int(ticket_id), **given)
             case "POST", "tickets", ticket_id:
                 return self.store.update(int(ticket_id), given, given.pop("by", None))[0]
             case "DELETE", "tickets", ticket_id:
@@ -157,8 +160,7 @@ class ZendeskTwin(Twin):
             case "GET", "incremental", "tickets":
                 return self._export_by_time(query)
             case "GET", "tickets", external_id:
-                shown = it.living(int(external_id))
-                return {"ticket": {name: value for name, value in shown.items() if name != "generated_timestamp"}}
+                return {"ticket": it.shown(int(external_id), query.get("include", ""))}
             case "GET", "tickets", external_id, "audits":
                 return _page(it.audits[it.living(int(external_id))["id"]], query, "audits")
             case "PUT", "tickets", external_id:

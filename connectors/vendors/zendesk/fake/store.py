@@ -63,6 +63,7 @@ class Store:
         self.organizations: dict[int, Obj] = {}
         self.tickets: dict[int, Obj] = {}
         self.audits: dict[int, list[Obj]] = {}
+        self.metric_events: dict[int, dict[str, list[Obj]]] = {}
         self.events: list[Obj] = []
         self.me = self.user("Tieout", self.email, "admin")["id"]
 
@@ -147,6 +148,24 @@ class Store:
         it["status"] = "deleted"
         self._touch(it)
         self._announce("ticket.soft_deleted", "ticket", ticket_id, shapes.ticket_detail(it, self.me), {"meta": {}})
+
+    def measure(
+        self, ticket_id: int, metric: str, type: str, target: int | None = None, policy: str = "", instance_id: int = 1
+    ) -> Obj:
+        """An SLA policy says something of a ticket; with a target, in minutes, that it applies from now on."""
+        sla = {} if target is None else {"sla": {"target": target, "business_hours": False, "policy": {"id": 25, "title": policy}}}
+        event = {
+            "id": next(self._ids), "ticket_id": self.living(ticket_id)["id"], "metric": metric, "instance_id": instance_id,
+            "type": type, "time": shapes.iso(self.now()), "deleted": False, **sla,
+        }  # fmt: skip
+        self.metric_events.setdefault(ticket_id, {}).setdefault(metric, []).append(event)
+        return event
+
+    def shown(self, ticket_id: int, include: str) -> Obj:
+        """The ticket as it is read alone, with what is to be included."""
+        it = self.living(ticket_id)
+        found = {name: value for name, value in it.items() if name != "generated_timestamp"}
+        return found | ({"metric_events": self.metric_events.get(ticket_id, {})} if include == "metric_events" else {})
 
     def living(self, ticket_id: int) -> Obj:
         """The ticket. Raises the 404 of Zendesk, also for a deleted one."""
