@@ -1,8 +1,9 @@
 """Subscriptions against what the ERP holds for them: obligations after the end, plan changes it never saw, service periods.
 
 Whether an invoice is there is the matter of the invoices; here it is what they are for. Needs of billing's invoices
-`extra.subscription`. `extra.recurring` is the part of the net that recurs (all of it where it is not told), and invoices
-with `extra.proration` say nothing about periods: they are for parts of several.
+`extra.subscription`. `extra.recurring` is what recurs of it at list price, as the worth of a subscription is told (the
+net where it is not told). Invoices of which nothing recurs say nothing about periods: `extra.proration` is "true" for those
+of parts of periods, and "other" for usage and single items. A change that was posted as a proration is one the ERP has seen.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ POSTINGS = f"""
            coalesce(e.service_from, r.service_from) AS service_from, coalesce(e.service_to, r.service_to) AS service_to,
            CASE WHEN r.extra->>'recurring' ~ {AMOUNT} THEN (r.extra->>'recurring')::numeric ELSE e.net END AS recurring,
            coalesce(nullif(e.number, ''), e.external_id) AS name, f.fate IS NOT DISTINCT FROM 'break' AS is_broken,
-           coalesce(r.extra->>'proration', '') <> '' AS is_proration
+           coalesce(r.extra->>'proration', '') <> '' AS is_proration, r.extra->>'proration' = 'true' AS is_change
     FROM {readings("r", "invoice", "billing")}
     LEFT JOIN both_ways k ON k.a = r.id
     LEFT JOIN reconciliation_readingrow e ON e.id = k.b
@@ -113,7 +114,8 @@ PLAN_CHANGES = f"""
     JOIN recon_currency c ON c.code = s.currency
     WHERE s.status IN ('active', 'past_due') AND abs(s.net * months - recurring) > unit * months
       AND coalesce(s.updated_at <= %(fresh)s, true)
-      AND NOT EXISTS (SELECT FROM recon_posting b WHERE b.sub = p.sub AND b.is_broken)"""
+      AND NOT EXISTS (SELECT FROM recon_posting b WHERE b.sub = p.sub AND (b.is_broken OR (b.is_change
+          AND b.erp IS NOT NULL AND %(as_of)s::date BETWEEN b.service_from AND b.service_to)))"""
 
 GAPS = """
     SELECT 3, sub, 'gap', 'period/' || service_from, NULL::numeric, recurring, recurring,

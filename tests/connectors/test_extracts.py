@@ -21,6 +21,7 @@ from connectors.vendors.stripe.crediting import KEY
 from connectors.vendors.stripe.fake import StripeTwin
 from connectors.vendors.stripe.fake.catalog import create_balance_transaction, create_price
 from connectors.vendors.stripe.fake.subscribing import create_subscription
+from connectors.vendors.stripe.recurring import recurring
 from connectors.vendors.zendesk import CONNECTOR as ZENDESK
 from connectors.vendors.zendesk import conformance as desk
 from connectors.vendors.zendesk.fake import FIELDS, ZendeskTwin
@@ -147,6 +148,38 @@ def test_a_subscription_is_worth_what_it_costs_a_month(
     reading = read(STRIPE, client, "subscription", now())[external_id]
     assert (reading.net, reading.currency, reading.status) == (Decimal(monthly), "EUR", "active")
     assert reading.service_from == datetime.now(UTC).date()
+    (billed,) = read(STRIPE, client, "invoice", now()).values()
+    assert (Decimal(billed.extra["recurring"]), "proration" in billed.extra) == (49 * quantity, False)
+
+
+def _sold(quantity: int = 1, amount: int = 5000, **more: Any) -> dict[str, Any]:
+    """A line of a subscription: a price, a period of November and, with `usage`, what usage made of it."""
+    kind = "metered" if more.pop("usage", False) else "licensed"
+    begins, ends = more.pop("period", (1793491200, 1796083200))
+    return {
+        "id": f"il_{amount}_{quantity}", "object": "line_item", "type": "subscription", "subscription": "sub_1",
+        "subscription_item": "si_1", "amount": amount, "currency": "eur", "quantity": quantity, "proration": False,
+        "discount_amounts": [], "tax_amounts": [], "tax_rates": [], "period": {"start": begins, "end": ends},
+        "price": {"id": "price_1", "product": "prod_1", "recurring": {"interval": "month", "usage_type": kind}}, **more,
+    }  # fmt: skip
+
+
+RECURS = [
+    ("its licensed price", [_sold()], "50", False),
+    ("before the coupon", [_sold(discount_amounts=[{"amount": 1000, "discount": "di_1"}])], "50", False),
+    ("without what was used", [_sold(), _sold(amount=733, usage=True)], "50", False),
+    ("without a single item", [_sold(), _sold(amount=900, type="invoiceitem", subscription_item=None)], "50", False),
+    ("without the change before it", [_sold(), _sold(amount=321, proration=True, period=(1793000000, 1793491200))], "50", False),
+    ("nothing, when it is a change", [_sold(amount=321, proration=True)], None, True),
+    ("nothing, when it is usage", [_sold(amount=733, usage=True)], None, False),
+]
+
+
+@pytest.mark.parametrize(("lines", "amount", "is_proration"), [row[1:] for row in RECURS], ids=[row[0] for row in RECURS])
+def test_what_recurs_of_an_invoice_is(stripe: Made, lines: list[Any], amount: str | None, is_proration: bool) -> None:
+    found = recurring(stripe[1], lines, "EUR", Call())
+    assert (found.amount, found.is_proration) == (Decimal(amount) if amount else None, is_proration)
+    assert {line["period"]["start"] for line in found.lines} == {1793491200}, "a change of the month before tells no period"
 
 
 def test_what_the_hub_wrote_on_an_invoice_names_its_counterpart(stripe: Made) -> None:

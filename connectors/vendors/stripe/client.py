@@ -48,6 +48,8 @@ class Stripe:
     def __init__(self, settings: Settings, credentials: Credentials, http: Http) -> None:
         self.settings = settings
         self.zone: tzinfo = UTC if settings.timezone == "UTC" else ZoneInfo(settings.timezone)
+        self.usage: dict[str, bool] = {}
+        """Price → whether usage decides what it comes to; that never changes."""
         self._http = http
         self._headers = {"Authorization": f"Bearer {credentials.api_key}"}
         if settings.api_version:

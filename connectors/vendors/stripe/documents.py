@@ -94,7 +94,7 @@ def _line(line: Json, currency: str, zone: tzinfo) -> InvoiceLine:
     origin = part(line, "parent")
     details = part(origin, "subscription_item_details") or part(origin, "invoice_item_details")
     item = ref(details, "subscription_item") if details else ref(line, "subscription_item")
-    taxes, included = _taxes(line, currency)
+    taxes, included = taxes_of(line, currency)
     period = part(line, "period")
     start, end = need_instant(period, "start"), need_instant(period, "end")
     quantity = line.get("quantity_decimal") or line.get("quantity")
@@ -133,7 +133,7 @@ def _discounts(line: Json, currency: str) -> Decimal:
     return discounts + sum((money(c, "amount", currency) for c in credits), Decimal(0))
 
 
-def _taxes(line: Json, currency: str) -> tuple[tuple[TaxAmount, ...], Decimal]:
+def taxes_of(line: Json, currency: str) -> tuple[tuple[TaxAmount, ...], Decimal]:
     """The taxes of a line, and how much of them its amount includes."""
     percentages = {rate["id"]: rate.get("percentage") for rate in many(line, "tax_rates") if "id" in rate}
     taxes, included = [], Decimal(0)
@@ -224,7 +224,7 @@ def credit_memo(obj: Json, zone: tzinfo = UTC) -> CreditMemo:
 
 
 def _credit_line(line: Json, currency: str) -> InvoiceLine:
-    taxes, included = _taxes(line, currency)
+    taxes, included = taxes_of(line, currency)
     quantity = line.get("quantity")
     return InvoiceLine(
         external_id=text(line, "id"),

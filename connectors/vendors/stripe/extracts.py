@@ -40,6 +40,7 @@ from connectors.vendors.stripe.fields import (
     text,
     words,
 )  # fmt: skip
+from connectors.vendors.stripe.recurring import recurring
 
 OTHER_PAGE = 97
 """Of the second listing: its pages end where those of the first do not."""
@@ -132,9 +133,13 @@ def _invoice(client: Stripe, obj: Json, call: Call) -> Reading:
     obj = client.complete(call, dict(obj), "lines", path_of("invoices", text(obj, "id")) + "/lines")
     net = _net(obj, currency, total)
     steps = part(obj, "status_transitions")
-    first, last = _service(client, [part(line, "period") for line in many(obj, "lines")])
+    recurs = recurring(client, many(obj, "lines"), currency, call)
+    first, last = _service(client, [part(line, "period") for line in recurs.lines])
     issued = instant(obj, "effective_at") or instant(steps, "finalized_at") or created(obj)
     extra = {"paid": f"{money(obj, 'amount_paid', currency):f}", "subscription": subscription_of(obj) or ""}
+    if extra["subscription"]:
+        extra["recurring"] = f"{recurs.amount or 0:f}"
+        extra["proration"] = "" if recurs.amount is not None else "true" if recurs.is_proration else "other"
     return Reading(
         kind="invoice", external_id=text(obj, "id"), number=words(obj, "number"), same_as=same_as(obj),
         party=ref(obj, "customer") or "", currency=currency, net=net, tax=total - net, total=total,
