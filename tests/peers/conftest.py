@@ -29,6 +29,18 @@ def tryton_peer() -> Iterator[TrytonInfo]:
     peer.stop()
 
 
+@pytest.fixture(scope="module")
+def own_tryton() -> Iterator[TrytonInfo]:
+    """A real Tryton with books of its own: what other tests have posted would be breaks. Skips as `tryton_peer` does."""
+    peer = TrytonPeer(STATE, os.environ["DATABASE_URL"], database=f"tryton_own_{os.getpid()}", fresh=True, log=print)
+    try:
+        info = peer.start()
+    except PeerUnavailable as reason:
+        pytest.skip(str(reason))
+    yield info
+    peer.stop()
+
+
 @pytest.fixture(scope="session")
 def rt_webhooks() -> Iterator[Sink]:
     """Takes the webhooks of `rt_peer`. To pass them on to a hub, send their body and headers as they came."""

@@ -32,7 +32,7 @@ INVOICE = ["reference", "total_amount", "state", "number"]
 
 
 @pytest.fixture
-def world(transactional_db: None, stripe_twin: StripeTwin, tryton_peer: TrytonInfo) -> Iterator[World]:
+def world(transactional_db: None, stripe_twin: StripeTwin, own_tryton: TrytonInfo) -> Iterator[World]:
     """Billing on its twin, the ERP for real."""
     forget_clients()
     stripe_twin.disarm()
@@ -40,9 +40,9 @@ def world(transactional_db: None, stripe_twin: StripeTwin, tryton_peer: TrytonIn
     stripe_twin.webhooks.point_at(None)
     entity = LegalEntity.objects.create(code="main", name="Main", currency="USD")
     source = billing_connection(stripe_twin.url, entity=entity)
-    erp = erp_connection(asdict(tryton_peer), entity)
+    erp = erp_connection(asdict(own_tryton), entity)
     rule_for(entity, deferred_account=CODES["deferred"])
-    made = World(Billing(stripe_twin.url), tryton_peer.base_url, source, erp, entity)
+    made = World(Billing(stripe_twin.url), own_tryton.base_url, source, erp, entity)
     made.taxes()
     yield made
     forget_clients()

@@ -409,8 +409,8 @@ def test_the_dashboard_is_of_one_entity_and_span(login: Login) -> None:  # noqa:
     assert [client.get(f"{DASHBOARD}?entity={code}").context["entity"].code for code in ("fr", "de", "nowhere")] == [
         "fr",
         "de",
-        "de",
-    ]
+        "fr",
+    ], "that of the last scan, where none is named"
     assert [client.get(f"{DASHBOARD}?days={days}").context["days"] for days in ("30", "31", "x")] == [30, 90, 90]
     of_france = {one.figure.name: one for one in client.get(f"{DASHBOARD}?entity=fr").context["charts"]}
     assert of_france["breaks_by_type"].rows == []
