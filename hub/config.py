@@ -46,6 +46,7 @@ class Config(BaseSettings):
     reporting_currency: Annotated[str, AfterValidator(normal_currency)] = "USD"
     undo_minutes: int = Field(10, ge=0, le=1440)
     grace_minutes: int = Field(60, ge=0, le=1440)
+    readings_days: int = Field(7, ge=1, le=3650)
     audit_anchors: Path | None = None
     require_mfa: bool = False
     public_url: str = "http://127.0.0.1:8000"

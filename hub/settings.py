@@ -25,6 +25,7 @@ LEASE_SECONDS = CONFIG.lease_seconds
 REPORTING_CURRENCY = CONFIG.reporting_currency
 UNDO_MINUTES = CONFIG.undo_minutes
 GRACE_MINUTES = CONFIG.grace_minutes
+READINGS_DAYS = CONFIG.readings_days
 AUDIT_ANCHORS = CONFIG.audit_anchors or STATE_DIR / "audit-anchors.jsonl"
 WORKERS = CONFIG.workers
 PUBLIC_URL = CONFIG.public_url

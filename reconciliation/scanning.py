@@ -56,6 +56,8 @@ def begin(entity: LegalEntity, *, full: bool, by: str, missed: Sequence[str] = (
     if not sources:
         raise LookupError(f"{entity} has no connection that can be read for reconciliation")
     before = None if full else Scan.objects.filter(legal_entity=entity, state="done").order_by("-as_of").first()
+    if before is not None and before.readings_pruned_at is not None:
+        before = None  # nothing to carry forward from: everything is read
     as_of = timezone.now()
     since = before.as_of - OVERLAP if before else None
     proven = set(before.certificates.filter(is_complete=True).values_list("connection_id", "kind")) if before else set()

@@ -6,7 +6,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from hub.tasks import Beat
-from reconciliation import automatic, concluding, mending, overdue, scanning, schedule
+from reconciliation import automatic, concluding, mending, overdue, pruning, scanning, schedule
 
 HOURS = 3600
 
@@ -19,7 +19,7 @@ def reconcile(entity: str, full: bool = False) -> int:
 
 @shared_task(name=schedule.PUMP, base=Beat, time_limit=6 * HOURS, soft_time_limit=6 * HOURS - 60)
 def scans() -> int:
-    """Begin scans that are due, fail those given up, match those that are read, mend, tell of what is overdue. How many ended.
+    """Begin scans that are due, fail those given up, match those that are read, mend, remind, prune. How many ended.
 
     Matching takes as long as it takes: a message that the broker hands out again meanwhile finds it locked.
     """
@@ -30,4 +30,5 @@ def scans() -> int:
         automatic.auto_mend(scan)
     mending.settle_mends()
     overdue.digest(timezone.now())
+    pruning.prune_some()
     return len(ended)

@@ -35,6 +35,7 @@ class Scan(FSMModelMixin, models.Model):
     started_at = models.DateTimeField(db_default=Now())
     ended_at = models.DateTimeField(null=True, blank=True)
     failure = models.TextField(blank=True)
+    readings_pruned_at = models.DateTimeField(null=True, blank=True, help_text="when its readings were deleted, being old")
 
     class Meta:
         constraints: ClassVar = [

@@ -46,6 +46,10 @@ def no_certificate(done: Scan, going: Scan) -> None:
     sql(f"DELETE FROM reconciliation_certificate WHERE scan_id = {done.pk} AND kind = 'support_credit'")
 
 
+def pruned(done: Scan, going: Scan) -> None:
+    sql(f"UPDATE reconciliation_scan SET readings_pruned_at = now() WHERE id = {done.pk}")
+
+
 def unsigned(done: Scan, going: Scan) -> None:
     sql("UPDATE audit_auditentry SET action = 'certificate.lost' WHERE action = 'certificate.signed'")
 
@@ -74,6 +78,7 @@ def moved_by_hand(done: Scan, going: Scan) -> None:
         ("scans_in_progress_move", abandoned, "is reading, and nothing moves it"),
         ("scans_in_progress_move", nobody_matches, "is matching, and nothing moves it"),
         ("read_scans_have_certificates", no_certificate, "has no certificate of support/support_credit"),
+        ("pruned_scans_keep_nothing_and_are_not_needed", pruned, "was pruned at"),
         ("certificates_are_audited", unsigned, "is not in the audit trail"),
         ("certificates_are_audited", whitewashed, "is not as it was signed"),
         ("breaks_belong_to_scans", of_a_failed_scan, "which is failed"),
