@@ -276,6 +276,19 @@ class PlatformSla(Frozen):
     policy: Text = ""
 
 
+class CaseNote(Frozen):
+    """A note on a case that customers do not read. Its text is untrusted, and masked before it gets here.
+
+    `external_id` is what the platform called a note of ours when it was posted. `is_answer`: an agent wrote it, and not the hub.
+    """
+
+    external_id: Id
+    at: datetime
+    by: Text = ""
+    text: Text = ""
+    is_answer: bool
+
+
 class CreditRequest(Frozen):
     """An agent asks for a credit on the case. Untrusted until policy and people have decided.
 
@@ -307,6 +320,8 @@ class SupportCase(CanonicalObject):
     """In the order of time."""
     platform_sla: tuple[PlatformSla, ...] = ()
     """In the order of time; empty where the platform counts no promises of its own."""
+    notes: tuple[CaseNote, ...] = ()
+    """The latest ones, oldest first, those of the hub included; empty where the platform keeps none that are told."""
     incident: Text = ""
     """The incident or problem several cases are about."""
     plan: Text = ""

@@ -21,7 +21,7 @@ def append(
 
     `action` is `<object>.<past participle>` (`credit.approved`); `actor` a user name or the part of the hub that acted;
     `before` and `after` hold what differs, as JSON values or what `str` makes of them; `policy` names the rule and
-    version that applied; `source` is where it was asked for (`admin`, `api`, `task`, `command`, `hub`).
+    version that applied; `source` is where it was asked for (`admin`, `api`, `task`, `command`, `support`, `hub`).
     Must be called inside a transaction, and late in it: entries of other transactions wait until it ends.
     """
     assert transaction.get_connection().in_atomic_block, "an audit entry belongs to the transaction of its change"

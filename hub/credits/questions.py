@@ -36,10 +36,11 @@ def ask(credit: Credit, user: User, *, text: str) -> Credit:
     return row
 
 
-def answer(credit: Credit, *, by: str, text: str, external_id: str = "") -> Credit:
+def answer(credit: Credit, *, by: str, text: str, external_id: str = "", source: str = "admin") -> Credit:
     """Write down the agent's answer, and let the decision go on with the time that was left when it was asked.
 
     `external_id` names the note it came in: the same note answers once. What comes when nothing is asked is kept too.
+    `source` is where it was given: `admin`, or `support` for a note on the case.
     """
     with locked(credit) as row:
         if external_id and row.comments.filter(what=What.ANSWER, external_id=external_id).exists():
@@ -50,7 +51,7 @@ def answer(credit: Credit, *, by: str, text: str, external_id: str = "") -> Cred
             resume(row, question.at)
             move(row, "resubmit", by=by, note=text, save=["due_at"])
             notices.tell_turn(row, f"{by} answered: {text}", what="answer")
-        changed(row, "answered", actor=by, before=before, note=text, source="hub")
+        changed(row, "answered", actor=by, before=before, note=text, source=source)
     return row
 
 

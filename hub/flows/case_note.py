@@ -58,7 +58,8 @@ def write(run: Run) -> PostNote:
 
 
 def written(run: Run, answer: Written) -> None:
-    """It is on the case."""
+    """It is on the case, under this id: what agents write after it is the answer."""
+    run.context = {**run.context, "note": answer.external_id}
 
 
 FLOW = Flow(

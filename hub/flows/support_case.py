@@ -4,8 +4,8 @@ What was missed is judged when the case is resolved or closed; what an agent ask
 there is already follows its case (`hub.credits.reassessing`). The flow converges: it may see a case as often as it
 likes, and a second time there is nothing to do.
 
-A customer that nobody knows is a question for a finance reviewer, whose approved mapping heals it. Answers of agents to
-a reviewer's question are not read here: what connectors tell of a case has no comments.
+A customer that nobody knows is a question for a finance reviewer, whose approved mapping heals it. What an agent notes on
+the case after a reviewer's question was posted there is the answer to it, once.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from canonical.record import NotRecorded, Recorder, observe
 from canonical.types import CanonicalObject
 from connectors.models import Connection
 from hub import answers, booking, inbox, review
-from hub.credits import assessing, claiming, reassessing
+from hub.credits import assessing, claiming, questions, reassessing
 from hub.credits.models import Credit
 from hub.credits.opening import Claim, open_credit
 from hub.credits.refusing import NotOpened, NotReady
 from hub.engine.flow import Blocked, Flow, Local, Read
+from hub.flows import case_note, order_to_cash
 from hub.flows import observe as observing
-from hub.flows import order_to_cash
 from hub.models import CodeMapping, ReviewItem, Run
 from hub.roles import CONTROLLER
 
@@ -36,6 +36,8 @@ NOTES = "notes"
 """Where a run keeps what it found, for its timeline: [{title, text}]."""
 SPREAD = "incidents"
 """Where a run keeps the incidents about whose outages its case says something new."""
+SAID = "said"
+"""Where a run keeps the notes of a case about whose credit a reviewer has asked something."""
 BY = "support_case"
 """Who has a case judged anew when another one of its incident tells an outage."""
 
@@ -49,7 +51,10 @@ def record(run: Run, said: Sequence[CanonicalObject]) -> None:
         run.object_id = _recorded(run, support, said)["support_case", run.subject_id]
     else:
         SupportCase.objects.filter(pk=run.object_id or 0).update(deleted_at_source=True)
-    run.context = {**run.context, SPREAD: sorted({one[0] for one in before ^ _outages(run.object_id)})}
+    spreading = sorted({one[0] for one in before ^ _outages(run.object_id)})
+    is_asked = Credit.objects.filter(case=run.object_id or 0, state="needs_info").exists()
+    notes = [note for one in said if isinstance(one, types.SupportCase) for note in one.notes] if is_asked else []
+    run.context = {**run.context, SPREAD: spreading, SAID: [note.model_dump(mode="json") for note in notes]}
 
 
 def _outages(case: int | None) -> set[tuple[str, str, datetime]]:
@@ -140,7 +145,21 @@ def assess(run: Run) -> None:
     case = SupportCase.objects.select_related("party").filter(pk=run.object_id or 0).first()
     if case is None:
         return
-    run.context = {**run.context, NOTES: [note for ask in ASKED for note in _look(run, case, *ask)]}
+    answered = [note for credit in case.credits.filter(state="needs_info").order_by("pk") for note in _answer(run, credit)]
+    run.context = {**run.context, NOTES: answered + [note for ask in ASKED for note in _look(run, case, *ask)]}
+
+
+def _answer(run: Run, credit: Credit) -> list[dict[str, str]]:
+    """Take the first note of an agent that stands after the question on the case for the answer to it."""
+    question, told = questions.asked(credit), run.context.get(SAID, [])
+    posted = Run.objects.filter(flow=case_note.NAME, subject_id=credit.number, context__question=question.pk if question else 0)
+    place = next((n for n, note in enumerate(told) if note["external_id"] in posted.values_list("context__note", flat=True)), None)
+    said = next((note for note in told[place + 1 :] if note["is_answer"]), None) if place is not None else None
+    if said is None:
+        return []
+    by = said["by"] or "an agent"
+    questions.answer(credit, by=by, text=said["text"], external_id=said["external_id"], source="support")
+    return [_note("Answer", f"{by} answered the question about {credit.number} on the case.")]
 
 
 Ask = Callable[..., Claim | None]

@@ -13,10 +13,12 @@ from django.db import connection as database
 from django.test import override_settings
 from django.utils import timezone
 
+from canonical import xref
 from canonical.models import Invoice, Transition
 from connectors.vendors.stripe.fake import StripeTwin
 from connectors.vendors.tryton.fake import TrytonTwin
-from hub import answers
+from hub import answers, flows, inbox
+from hub.audit.models import AuditEntry
 from hub.credits import deciding, posting
 from hub.credits.models import Credit, CreditComment
 from hub.engine import store
@@ -316,3 +318,42 @@ def test_a_credit_that_waits_calls_no_system_itself(crediting: Crediting) -> Non
     credit = crediting.ask(crediting.invoiced(), "10.00")
     work()
     assert not crediting.run_of(credit).attempts.filter(connection__isnull=False).exists()
+
+
+# an answer on the case --------------------------------------------------------------------------------------------
+
+
+def test_an_agents_note_after_the_question_is_the_answer_once(crediting: Crediting) -> None:
+    credit = crediting.ask(crediting.invoiced(), "10.00")
+    desk = crediting.desk.store
+    ticket = int(xref.id_of("support_case", credit.case_id or 0, crediting.support.pk))
+    with crediting.desk.lock:
+        agent, customer = desk.user("Alma", role="agent")["id"], desk.user("Cuno")["id"]
+        desk.reply(ticket, agent, "Before anybody asked.", public=False)
+
+    asker = desk.tickets[ticket]["requester_id"]
+    xref.link(crediting.support.pk, "party", f"user:{asker}", "party", credit.party_id, provenance="test")
+
+    def reads(times: int = 1) -> str:
+        for _ in range(times):
+            inbox.start(flows.current("support_case"), connection=crediting.support, subject_kind="support_case",
+                        subject_id=str(ticket), by="test")  # fmt: skip
+            work()
+        credit.refresh_from_db()
+        return credit.state
+
+    CreditComment.objects.create(credit=credit, what="question", by="decider", text="How long was it down?")
+    crediting.moved(credit, "ask")
+    work()
+    with crediting.desk.lock:
+        desk.reply(ticket, customer, "All day!")
+        desk.reply(ticket, agent, "We are looking.", public=True)
+    assert reads() == "needs_info", "what the customer reads is no answer to a reviewer"
+    with crediting.desk.lock:
+        desk.reply(ticket, agent, "Two hours, see 4242 4242 4242 4242.", public=False)
+        desk.reply(ticket, agent, "By the way.", public=False)
+    assert reads(3) == "pending"
+    (answer,) = credit.comments.filter(what="answer")
+    assert (answer.by, answer.text.split(",")[0]) == ("Alma", "Two hours") and "4242 4242 4242" not in answer.text
+    entry = AuditEntry.objects.get(action="credit.answered")
+    assert (entry.actor, json.loads(entry.content)["source"]) == ("Alma", "support")

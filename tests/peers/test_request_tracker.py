@@ -385,6 +385,19 @@ def test_a_note_is_posted_once_also_when_the_customer_quotes_it(rt: Rt, public: 
     assert kinds == ["Correspond" if public else "Comment"]
 
 
+def test_what_staff_note_after_a_note_of_ours_is_told_with_its_words(rt: Rt) -> None:
+    ticket = rt.opens()
+    asked = CONNECTOR.commands["post_note"].run(
+        rt.client(), PostNote(key=f"q-{ticket}-{rt.base_url}", case=ticket, text="Long?"), call()
+    )
+    words = {"Content": "Two hours, see 4242 4242 4242 4242", "ContentType": "text/plain"}
+    rt.ines("POST", f"ticket/{ticket}/comment", words)
+    rt.writes(ticket, "All day!")
+    ours, answer = case_of(rt, ticket).notes
+    assert (ours.external_id, ours.is_answer) == (asked.external_id, False)
+    assert answer.is_answer and answer.by and answer.text.startswith("Two hours") and "4242 4242" not in answer.text
+
+
 def test_a_case_that_does_not_exist_is_refused_by_every_call(rt: Rt) -> None:
     note = PostNote(key="nowhere", case="999999", text="x")
     client, write, post = rt.client(), CONNECTOR.commands["write_case"], CONNECTOR.commands["post_note"]

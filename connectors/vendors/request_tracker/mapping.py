@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from canonical.masking import mask
-from canonical.types import ClockEvent, CreditRequest, Party, SupportCase
+from canonical.types import CaseNote, ClockEvent, CreditRequest, Party, SupportCase
 from connectors.sdk.errors import BadPayload
 from connectors.vendors.request_tracker.client import Settings
 from connectors.vendors.request_tracker.events import Json, creator, instant
@@ -35,6 +35,8 @@ class Case:
     description: str = ""
     staff: Collection[str] = ()
     """Logins of those among the writers who belong to the support team."""
+    notes: Sequence[tuple[Json, str]] = ()
+    """Comments with their texts, oldest first."""
     url: str = ""
 
 
@@ -56,6 +58,7 @@ def support_case(read: Case, settings: Settings) -> SupportCase:
             first_reply_at=next((event.at for event in clock if event.what == "first_reply"), None),
             resolved_at=_resolved_at(clock),
             clock=clock,
+            notes=tuple(_note(entry, text, read.staff) for entry, text in read.notes),
             incident=_text(fields.get(settings.incident_field)),
             plan=_text(fields.get(settings.plan_field)),
             subscription=_text(fields.get(settings.subscription_field)),
@@ -65,6 +68,15 @@ def support_case(read: Case, settings: Settings) -> SupportCase:
         )
     except ValidationError as error:
         raise BadPayload(f"a ticket that is not understood: {error.errors()[0]['loc']}") from None
+
+
+def _note(entry: Json, text: str, staff: Collection[str]) -> CaseNote:
+    """A comment, under the id that our own get when they are posted."""
+    by = creator(entry)
+    return CaseNote(
+        external_id=f"transaction/{entry['id']}", at=instant(entry.get("Created")), by=_text(by), text=_text(text),
+        is_answer=by in staff,
+    )  # fmt: skip
 
 
 def party_id(ticket: Json, settings: Settings) -> str | None:

@@ -13,6 +13,8 @@ from connectors.sdk.http import Call
 from connectors.vendors.request_tracker import events, mapping
 from connectors.vendors.request_tracker.client import Json, RequestTracker, object_of, quoted
 
+NOTES = 10
+"""Comments that are told of a case: the text of each is asked for."""
 OVERLAP = timedelta(minutes=5)
 """RT numbers transactions before they are committed: one with a lower id may be seen later. A sweep looks back this far."""
 
@@ -94,18 +96,20 @@ def _read(client: RequestTracker, call: Call, ticket: Json) -> mapping.Case:
         raise BadPayload("a ticket without a number")
     history = list(client.history(call, number))
     opened = next((entry["id"] for entry in history if entry.get("Type") == "Create"), None)
-    writers = {events.creator(entry) for entry in history if entry.get("Type") == "Correspond"}
+    comments = [entry for entry in history if entry.get("Type") == "Comment"][-NOTES:]
+    writers = {events.creator(entry) for entry in history if entry.get("Type") in ("Correspond", "Comment")}
     # The team's own request is answered by others of the team; and the hub's notes to the customer are no answer.
     others = writers - {*mapping.requestors(ticket), client.settings.login}
     staff = {login for login in others if client.is_privileged(call, login)}
-    return mapping.Case(ticket, history, _description(client, call, number, opened), staff, client.url_of(number))
+    notes = [(entry, _words(client, call, number, entry["id"]) if events.creator(entry) in staff else "") for entry in comments]
+    return mapping.Case(ticket, history, _words(client, call, number, opened), staff, notes, client.url_of(number))
 
 
-def _description(client: RequestTracker, call: Call, ticket: str, opened: object) -> str:
-    """The plain text the ticket was opened with; '' when it came without one."""
-    if opened is None:
+def _words(client: RequestTracker, call: Call, ticket: str, transaction: object) -> str:
+    """The plain text of a transaction; '' when it came without one, or is none."""
+    if transaction is None:
         return ""
-    texts = client.attachments(call, ticket, {"TransactionId": ("=", int(str(opened)))})
+    texts = client.attachments(call, ticket, {"TransactionId": ("=", int(str(transaction)))})
     plain = [text for text in texts if text.get("ContentType") == "text/plain"]
     return str(plain[0].get("Content") or "") if plain else ""
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Literal
 
 from pydantic import ValidationError
 
-from canonical.types import CreditRequest, Party, SupportCase
+from canonical.types import CaseNote, CreditRequest, Party, SupportCase
 from connectors.sdk.errors import BadPayload
 from connectors.vendors.zendesk.client import STAFF, Settings
-from connectors.vendors.zendesk.clock import changes, clock_of
+from connectors.vendors.zendesk.clock import changes, clock_of, comments, key_of
 from connectors.vendors.zendesk.fields import Json, custom, identity, instant, need_identity, need_instant, typed, words
 from connectors.vendors.zendesk.metrics import platform_sla
 
+NOTES = 20
+"""Notes that are told of a case."""
 USER = "user:"
 """Prefix of the id of a party that is a user: a requester who belongs to no organisation."""
 REQUEST_TAG = "tieout_credit_request"
@@ -106,6 +108,7 @@ def case(
             resolved_at=moments.get("resolved") if status in ("resolved", "closed") else None,
             clock=clock,
             platform_sla=platform_sla(ticket),
+            notes=tuple(_notes(audits, users))[-NOTES:],
             incident=_incident(ticket, settings),
             plan=typed(custom(ticket, settings.field_plan)) or plan_of(organization, settings),
             subscription=typed(custom(ticket, settings.field_subscription)),
@@ -117,6 +120,20 @@ def case(
     except ValidationError as error:
         said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
         raise BadPayload(f"ticket {external_id}: {said}") from None
+
+
+def _notes(audits: Sequence[Json], users: Mapping[str, Json]) -> Iterator[CaseNote]:
+    """Internal comments, oldest first."""
+    for audit in audits:
+        for comment in comments(audit):
+            if comment.get("public") is not False:
+                continue
+            author = users.get(identity(comment, "author_id") or identity(audit, "author_id") or "", {})
+            yield CaseNote(
+                external_id=need_identity(comment), at=need_instant(audit, "created_at"), by=typed(author.get("name")),
+                text=typed(comment.get("plain_body") or comment.get("body")),
+                is_answer=words(author, "role") in STAFF and not key_of(audit),
+            )  # fmt: skip
 
 
 def tags_of(ticket: Json) -> list[str]:
