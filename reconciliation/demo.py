@@ -19,6 +19,7 @@ from django.db.models import QuerySet
 
 from canonical import xref
 from canonical.models import Invoice
+from hub.admin_ui import money
 from hub.demo import Demo
 from hub.demo.biller import DECLINED_CARD, Sale
 from hub.demo.stories import Seen, Story, wait_for
@@ -170,7 +171,7 @@ class BreakStories:
             if item is None:
                 return Seen("not found")
             self.found[told.act] = item.pk
-            self.log(f"       found: {item}; {item.get_type_display()}, {item.exposed:f} {item.currency}; cause: {item.cause}")
+            self.log(f"       found: {item}; {item.get_type_display()}, {money(item.exposed, item.currency)}; cause: {item.cause}")
             self._work(item, told)
             if told is TOLD[-1]:
                 self._correct_cents()
