@@ -180,7 +180,7 @@ class BreakStories:
         is_over = self.second is not None and self.second.state == "done"
         state = "open" if told.end == "open" and item.state in OPEN_BREAK else item.state
         who = f", {item.owner} has it" if item.owner else ""
-        words = f"{item.get_type_display()}: {item.exposed.normalize():f} {item.currency} · {item.cause or 'cause unknown'}{who}"
+        words = f"{item.get_type_display()}: {money(item.exposed, item.currency)} · {item.cause or 'cause unknown'}{who}"
         return Seen(state, words, is_over and state == told.end and (not told.owner or str(item.owner) == told.owner))
 
     def _scan(self, scan: Scan | None) -> Scan | None:

@@ -17,13 +17,13 @@ from hub.credits import notices
 from hub.credits.models import Notice
 from hub.roles import CONTROLLER
 from reconciliation.models import Break
+from reconciliation.models.breaks import WORKABLE
 
 WORKED_WITHIN = timedelta(days=3)
 """How long a break may stay open before it is overdue."""
 WHAT = "overdue breaks"
 IN_A_DIGEST = 25
 """Breaks that one mail names, by money; the others are counted."""
-OPEN = ("open", "explained", "reopened")
 
 
 def due(at: datetime | None = None) -> datetime:
@@ -36,7 +36,7 @@ def digest(at: datetime) -> int:
 
     Returns how many mails were written.
     """
-    late = Break.objects.filter(state__in=OPEN, opened_at__lt=due(at))
+    late = Break.objects.filter(state__in=WORKABLE, opened_at__lt=due(at))
     owners = set(late.values_list("owner", flat=True).distinct())
     if not owners:
         return 0

@@ -138,9 +138,10 @@ def row(break_: Break, system: Connection, said: dict[str, Any]) -> ReadingRow:
     return found
 
 
-def times(break_: Break, plan: str) -> int:
-    """How often a break was mended so before. A further mend needs a key of its own; one that failed keeps its key."""
-    return break_.mends.filter(plan=plan, state="done").count() if break_.pk else 0
+def key_of(break_: Break, plan: str, name: str) -> str:
+    """The key of a mend's document: `name`, and which time it is when the break was mended so before. One that failed keeps it."""
+    before = break_.mends.filter(plan=plan, state="done").count() if break_.pk else 0
+    return f"{name}/{before + 1}" if before else name
 
 
 def invoice_of(work: Work) -> Invoice | None:

@@ -27,12 +27,12 @@ from reconciliation.plan import (
     WhyNot,
     Write,
     hand_over,
+    key_of,
     money,
     name,
     readings,
     row,
     side,
-    times,
     words,
 )
 
@@ -83,9 +83,8 @@ def void(break_: Break) -> Plan | None:
         raise WhyNot("The ERP holds it as well: whoever made it there takes it back first, so that the two do not part.")
     if "void_credit_note" not in billing.spec.commands or row(break_, billing, said).extra.get("form") == "balance":
         raise WhyNot(f"{billing} keeps it on the customer's balance: whoever gave it takes it back there.")
-    number = times(break_, "reverse")
     request = VoidCreditNote(
-        key=f"mend/{break_.pk}/void" + (f"/{number + 1}" if number else ""), document=said["id"], party=said["party"],
+        key=key_of(break_, "reverse", f"mend/{break_.pk}/void"), document=said["id"], party=said["party"],
         total=Decimal(said["total"]), currency=said["currency"],
     )  # fmt: skip
     effects = (

@@ -13,7 +13,7 @@ from hub import booking
 from hub.models import AccountingRule
 from reconciliation.models import Break, Mend
 from reconciliation.people import today
-from reconciliation.plan import ON_APPROVAL, Page, Plan, WhyNot, Write, books, name, plain, posts, row, side, times, words
+from reconciliation.plan import ON_APPROVAL, Page, Plan, WhyNot, Write, books, key_of, name, plain, posts, row, side, words
 
 DOCUMENTS = ("invoices", "credit_memos")
 VARIANCE = "variance"
@@ -41,9 +41,8 @@ def adjust(break_: Break) -> Plan | None:
         )
     revenue, deferred = _accounts(reading, xref.find(erp.pk, "invoice", said.get("about", "")))
     sides = ({"debit": excess}, {"credit": excess}) if excess > 0 else ({"credit": -excess}, {"debit": -excess})
-    number = times(break_, "adjust")
     request = PostJournal(
-        key=f"mend/{break_.pk}/journal" + (f"/{number + 1}" if number else ""), currency=break_.currency,
+        key=key_of(break_, "adjust", f"mend/{break_.pk}/journal"), currency=break_.currency,
         document_on=reading.service_to, total=abs(excess), about_kind="recognition", about=said["id"], note=break_.title[:200],
         lines=(JournalLine(account=revenue, **sides[0]), JournalLine(account=deferred, **sides[1])),
     )  # fmt: skip
@@ -84,14 +83,13 @@ def write_off(break_: Break) -> Plan | None:
         raise WhyNot(f"No accounting rule of the product family “{VARIANCE}” names the variance account of {entity}.", page)
     difference = break_.left_amount - break_.right_amount
     is_owed = (difference > 0) == (break_.pair == "invoices")
-    before = times(break_, "write_off")
-    key = f"{VARIANCE}/{break_.pk}" + (f"/{before + 1}" if before else "")
     line = PostingLine(
         description=f"Rounding: {break_.title}"[:200], revenue_account=rule.revenue_account, net=abs(difference),
         dimensions=rule.dimensions, rule=rule.label,
     )  # fmt: skip
     document: dict[str, Any] = {
-        "key": key, "party": said["party"], "currency": break_.currency, "document_on": on, "lines": (line,),
+        "key": key_of(break_, "write_off", f"{VARIANCE}/{break_.pk}"), "party": said["party"], "currency": break_.currency,
+        "document_on": on, "lines": (line,),
         "total": abs(difference), "journal": rule.journal, "note": break_.title[:200],
     }  # fmt: skip
     request = PostInvoice(**document) if is_owed else PostCreditMemo(**document)

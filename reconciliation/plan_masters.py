@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.db.models import Count
+
 from canonical.models import ExternalRef, Party
 from connectors.models import Connection
 from hub import booking
@@ -44,11 +46,10 @@ def survivors(break_: Break) -> list[Plan]:
     refs = ExternalRef.objects.filter(connection=erp, kind="party", external_id__in=break_.right.get("ids") or [])
     ref = refs.order_by("state", "-id").first()  # the active one, where there is one
     found = []
-    for row in (
-        held.filter(kind="party", external_id__in=break_.right.get("ids") or []).exclude(status="gone").order_by("external_id")
-    ):
-        documents = held.filter(kind="invoice", party=row.external_id).count()
-        called = f"customer {row.external_id} ({row.number or 'no code'}, {documents} invoices)"
+    ids = break_.right.get("ids") or []
+    documents = dict(held.filter(kind="invoice", party__in=ids).values_list("party").annotate(Count("pk")).order_by())
+    for row in held.filter(kind="party", external_id__in=ids).exclude(status="gone").order_by("external_id"):
+        called = f"customer {row.external_id} ({row.number or 'no code'}, {documents.get(row.external_id, 0)} invoices)"
         if ref is None:
             why = "The hub never made this customer: whoever keeps customers in the ERP replaces one by the other there."
             return [Plan(Mend.Plan.RELINK, words("relink"), why_not=why)]

@@ -14,11 +14,11 @@ from django_fsm import ConcurrentTransition, TransitionNotAllowed
 from canonical.xref import AlreadyBound
 from reconciliation import mending, people
 from reconciliation.models import Break, Mend
+from reconciliation.models.breaks import WORKABLE
 from reconciliation.people import NotAllowed
 
 MOST = 200
 """Breaks in one act; of more the first ones by age."""
-OPEN = ("open", "explained", "reopened")
 REFUSALS = (NotAllowed, AlreadyBound, TransitionNotAllowed, ConcurrentTransition)
 
 
@@ -33,7 +33,7 @@ class Cluster:
 
     def breaks(self) -> QuerySet[Break]:
         """Those that may still be proposed, oldest first."""
-        return self._all().filter(state__in=OPEN).exclude(mends__state__in=["proposed", "applying"]).order_by("pk")
+        return self._all().filter(state__in=WORKABLE).exclude(mends__state__in=["proposed", "applying"]).order_by("pk")
 
     def proposed(self) -> QuerySet[Mend]:
         """Mends that wait for a second person."""
@@ -61,7 +61,8 @@ class Size:
 
 def clusters(least: int = 2) -> list[tuple[Cluster, Size]]:
     """Open breaks with a known cause that are not alone with it, the most first. One query, however many there are."""
-    rows = Break.objects.filter(state__in=OPEN).exclude(cause="").values_list("legal_entity", "pair", "type", "cause", "currency")
+    known = Break.objects.filter(state__in=WORKABLE).exclude(cause="")
+    rows = known.values_list("legal_entity", "pair", "type", "cause", "currency")
     found: dict[Cluster, Size] = {}
     for *named, currency, count, exposed in rows.annotate(Count("pk"), Sum("exposed")).order_by("currency"):
         before = found.get(Cluster(*named), Size(0, ()))

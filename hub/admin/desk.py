@@ -40,7 +40,8 @@ def queue(request: HttpRequest) -> HttpResponse:
     at, wanted = timezone.now(), Wanted.of(request.GET, landing(request))
     if wanted.q and (found := only_one(wanted)):
         return redirect("admin:desk_credit", found)
-    mine = waiting_for(request.user, at)
+    delegations = active_delegations(request.user, at)
+    mine = waiting_for(request.user, at, delegations)
     rows, following = page(mine, wanted, request.GET.get("after", ""))
     known = elsewhere(rows)
     found_tabs = tabs(mine)
@@ -56,7 +57,7 @@ def queue(request: HttpRequest) -> HttpResponse:
         "may_ask": request.user.has_perm(REQUEST),
         "choices": choices(),
         "views": desk_views.of(request.user),
-        "standing_in": active_delegations(request.user, at),
+        "standing_in": delegations,
         "formula": (matrix.priority.__doc__ or "").strip(),
         "most": desk_bulk.MOST,
         "page": PAGE,

@@ -144,10 +144,10 @@ def customers(name: str) -> set[int]:
     return set(Party.objects.filter(wanted).values_list("pk", flat=True)[:MANY])
 
 
-def waiting_for(user: Any, at: datetime) -> Q:
-    """Which pending credits this person could decide. Two queries: own roles, and those of people who delegated."""
+def waiting_for(user: Any, at: datetime, delegations: Iterable[Delegation] | None = None) -> Q:
+    """Which pending credits this person could decide: by own roles, and by `delegations` (those in force at that time)."""
     mine = Q(waiting_role__in=standing_in(roles_of(user)))
-    for given in active_delegations(user, at):
+    for given in active_delegations(user, at) if delegations is None else delegations:
         scope = Q(waiting_role__in=standing_in({group.name for group in given.grantor.groups.all()}))
         if given.legal_entity_id:
             scope &= Q(legal_entity=given.legal_entity_id)

@@ -23,7 +23,7 @@ from reconciliation.admin import together
 from reconciliation.admin.compare import compare
 from reconciliation.admin.words import PAIR_TITLES, age, carried_out, mark, pair_title, proof, sums
 from reconciliation.models import Break, Mend
-from reconciliation.models.breaks import OPEN_BREAK
+from reconciliation.models.breaks import OPEN_BREAK, WORKABLE
 from reconciliation.people import APPROVE, WORK
 
 MOST = 100
@@ -155,7 +155,7 @@ class BreakAdmin(ReadOnlyAdmin):
     def describe(self, request: HttpRequest, obj: Break) -> dict[str, Any]:
         mends = list(obj.mends.select_related("asked_by", "approved_by", "run", "rule").order_by("-id")[:MOST])
         waiting = next((mend for mend in mends if mend.state == "proposed"), None)
-        is_workable = obj.state in ("open", "explained", "reopened")
+        is_workable = obj.state in WORKABLE
         return {
             "state": mark(obj.state),
             "type": obj.get_type_display(),

@@ -15,7 +15,9 @@ from canonical.models import AppendOnly, LegalEntity
 from canonical.models.base import AmountField, CurrencyField
 from reconciliation.models.scans import Scan
 
-OPEN_BREAK = ("open", "explained", "repairing", "reopened")
+WORKABLE = ("open", "explained", "reopened")
+"""States in which somebody has to do something about it."""
+OPEN_BREAK = (*WORKABLE, "repairing")
 
 
 class Break(FSMModelMixin, models.Model):
@@ -86,7 +88,7 @@ class Break(FSMModelMixin, models.Model):
     def explain(self) -> None:
         """Its cause is known."""
 
-    @transition(state, source=["open", "explained", "reopened"], target="repairing")
+    @transition(state, source=[*WORKABLE], target="repairing")
     def repair(self) -> None:
         """A mend is under way."""
 

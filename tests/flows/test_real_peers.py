@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,16 +17,16 @@ from connectors.sdk.http import Call
 from hub import flows, inbox
 from hub.demo.peers import PeerUnavailable
 from hub.demo.peers.localstripe import LocalstripePeer
-from hub.demo.peers.tryton import TrytonInfo, TrytonPeer
+from hub.demo.peers.tryton import TrytonInfo
 from hub.models import InboxEvent, ReviewItem, Run
 from hub.models.inbox import RejectedDelivery
 from tests.support.crashes import Trouble, sites_of
 from tests.support.proxy import Proxy
 from tests.support.time import until, work
+from tests.support.tryton import STATE, running
 from tests.support.world import API_KEY, CODES, SECRET, billing_connection, erp_connection, map_code, rule_for
 
 pytestmark = pytest.mark.peer
-STATE = Path(__file__).resolve().parents[2] / ".local"
 CARD = {"number": "4242424242424242", "exp_month": 12, "exp_year": 2099, "cvc": "123"}
 
 
@@ -45,13 +43,8 @@ def localstripe() -> Iterator[LocalstripePeer]:
 
 @pytest.fixture(scope="module")
 def tryton() -> Iterator[TrytonInfo]:
-    peer = TrytonPeer(STATE, os.environ["DATABASE_URL"], database=f"tryton_flows_{os.getpid()}", fresh=True, log=print)
-    try:
-        info = peer.start()
-    except PeerUnavailable as reason:
-        pytest.skip(str(reason))
-    yield info
-    peer.stop()
+    with running("flows") as info:
+        yield info
 
 
 class Company:

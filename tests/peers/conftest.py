@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from hub.demo.peers import PeerUnavailable
 from hub.demo.peers.request_tracker import PACKAGES, RequestTrackerInfo, RequestTrackerPeer
 from hub.demo.peers.roundup import RoundupPeer
-from hub.demo.peers.tryton import TrytonInfo, TrytonPeer
+from hub.demo.peers.tryton import TrytonInfo
 from tests.connectors.sink import Sink
-
-STATE = Path(__file__).resolve().parents[2] / ".local"
+from tests.support import tryton
+from tests.support.tryton import STATE
 
 
 @pytest.fixture(scope="session")
 def tryton_peer() -> Iterator[TrytonInfo]:
-    """A real Tryton with fresh books. Skips, saying why, on a machine that cannot install it."""
-    peer = TrytonPeer(STATE, os.environ["DATABASE_URL"], database=f"tryton_test_{os.getpid()}", fresh=True, log=print)
-    try:
-        info = peer.start()
-    except PeerUnavailable as reason:
-        pytest.skip(str(reason))
-    yield info
-    peer.stop()
+    """A real Tryton whose books the tests of a session share."""
+    with tryton.running("test") as info:
+        yield info
 
 
 @pytest.fixture(scope="module")
 def own_tryton() -> Iterator[TrytonInfo]:
-    """A real Tryton with books of its own: what other tests have posted would be breaks. Skips as `tryton_peer` does."""
-    peer = TrytonPeer(STATE, os.environ["DATABASE_URL"], database=f"tryton_own_{os.getpid()}", fresh=True, log=print)
-    try:
-        info = peer.start()
-    except PeerUnavailable as reason:
-        pytest.skip(str(reason))
-    yield info
-    peer.stop()
+    """A real Tryton with books of its own: what other tests have posted would be breaks."""
+    with tryton.running("own") as info:
+        yield info
 
 
 @pytest.fixture(scope="session")

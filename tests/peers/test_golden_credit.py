@@ -34,9 +34,9 @@ from hub.flows import sweep
 from hub.models import Attempt, ReviewItem, Step
 from tests.credits import company
 from tests.credits.factories import ground, rate
-from tests.peers.conftest import STATE
 from tests.support.crashes import THOROUGH
 from tests.support.time import until, work
+from tests.support.tryton import STATE
 from tests.support.world import (
     API_KEY,
     Billing,
