@@ -11,12 +11,10 @@ from datetime import timedelta
 
 import structlog
 from django.conf import settings
-from django.db import connection as database
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from canonical.models import LegalEntity
 from reconciliation.models import Break, PeriodClose, Scan
 from reconciliation.models.breaks import OPEN_BREAK
 from reconciliation.scanning import GOING
@@ -29,11 +27,8 @@ BATCH = 20_000
 
 def prunable() -> QuerySet[Scan]:
     """Scans whose readings nobody needs any more, oldest first."""
-    needed: set[int] = set()
-    for entity in LegalEntity.objects.all():
-        done = Scan.objects.filter(legal_entity=entity, state="done").order_by("-as_of").values_list("pk", flat=True)
-        needed |= {*done[:1], *done.filter(since=None)[:1]}
-    kept = Q(pk__in=needed) | Q(state__in=GOING)
+    done = Scan.objects.filter(state="done").order_by("legal_entity", "-as_of").distinct("legal_entity")
+    kept = Q(pk__in=done.values("pk")) | Q(pk__in=done.filter(since=None).values("pk")) | Q(state__in=GOING)
     kept |= Q(pk__in=PeriodClose.objects.exclude(scan=None).values("scan"))
     kept |= Q(pk__in=Break.objects.filter(state__in=OPEN_BREAK).values("last_scan"))
     old = Scan.objects.filter(as_of__lt=timezone.now() - timedelta(days=settings.READINGS_DAYS), readings_pruned_at=None)
@@ -41,23 +36,34 @@ def prunable() -> QuerySet[Scan]:
 
 
 def prune_some() -> int:
-    """Delete a batch of the oldest such scan's readings; the scan says when the last of them were gone. How many went.
+    """Delete a batch of one scan's readings. How many went.
 
-    Several callers at once delete what the others have not locked.
+    A scan says that it is pruned before the first of them goes, and the next one begins when it has none left. Several
+    callers at once wait for each other.
     """
-    scan = prunable().first()
-    if scan is None:
-        return 0
-    with transaction.atomic(), database.cursor() as cursor:
-        cursor.execute(
-            """DELETE FROM reconciliation_readingrow WHERE id IN (
-                   SELECT id FROM reconciliation_readingrow WHERE scan_id = %s LIMIT %s FOR UPDATE SKIP LOCKED)""",
-            [scan.pk, BATCH],
-        )
-        gone: int = cursor.rowcount
+    with transaction.atomic():
+        scan = _half_pruned() or _begun()
+        if scan is None:
+            return 0
+        batch = scan.readings.order_by().values("pk")[:BATCH]
+        gone, _ = scan.readings.filter(pk__in=batch).delete()
         if not scan.readings.exists():
             scan.fates.all().delete()
             scan.key_matches.all().delete()
-            Scan.objects.filter(pk=scan.pk, readings_pruned_at=None).update(readings_pruned_at=timezone.now())
             log.info("readings_pruned", scan=scan.pk, entity=scan.legal_entity.code)
     return gone
+
+
+def _half_pruned() -> Scan | None:
+    """The scan that was begun last, while it has readings: only that one may."""
+    begun = Scan.objects.select_for_update(of=("self",), no_key=True).exclude(readings_pruned_at=None)
+    last = begun.order_by("-readings_pruned_at").first()
+    return last if last is not None and last.readings.exists() else None
+
+
+def _begun() -> Scan | None:
+    scan = prunable().select_for_update(of=("self",), no_key=True).first()
+    if scan is not None:
+        scan.readings_pruned_at = timezone.now()
+        scan.save(update_fields=["readings_pruned_at"])
+    return scan

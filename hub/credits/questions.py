@@ -36,16 +36,21 @@ def ask(credit: Credit, user: User, *, text: str) -> Credit:
     return row
 
 
-def answer(credit: Credit, *, by: str, text: str, external_id: str = "", source: str = "admin") -> Credit:
+def answer(
+    credit: Credit, *, by: str, text: str, external_id: str = "", to: CreditComment | None = None, source: str = "admin"
+) -> Credit:  # fmt: skip
     """Write down the agent's answer, and let the decision go on with the time that was left when it was asked.
 
-    `external_id` names the note it came in: the same note answers once. What comes when nothing is asked is kept too.
+    `external_id` names the note it came in: the same note answers once (constraint). `to` is the question it answers: when
+    another one is asked by now, or none, nothing happens. Without it, what comes when nothing is asked is kept too.
     `source` is where it was given: `admin`, or `support` for a note on the case.
     """
     with locked(credit) as row:
         if external_id and row.comments.filter(what=What.ANSWER, external_id=external_id).exists():
             return row
         question, before = asked(row), said(row)
+        if to is not None and to != question:
+            return row
         CreditComment.objects.create(credit=row, what=What.ANSWER, by=by, text=text, external_id=external_id)
         if question is not None:
             resume(row, question.at)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cached_property
+from itertools import dropwhile
 
 from django.utils import timezone
 
@@ -152,13 +153,16 @@ def assess(run: Run) -> None:
 def _answer(run: Run, credit: Credit) -> list[dict[str, str]]:
     """Take the first note of an agent that stands after the question on the case for the answer to it."""
     question, told = questions.asked(credit), run.context.get(SAID, [])
-    posted = Run.objects.filter(flow=case_note.NAME, subject_id=credit.number, context__question=question.pk if question else 0)
-    place = next((n for n, note in enumerate(told) if note["external_id"] in posted.values_list("context__note", flat=True)), None)
-    said = next((note for note in told[place + 1 :] if note["is_answer"]), None) if place is not None else None
+    if question is None:
+        return []
+    posted = Run.objects.filter(flow=case_note.NAME, subject_id=credit.number, context__question=question.pk)
+    ours = set(posted.values_list("context__note", flat=True))
+    after = dropwhile(lambda note: note["external_id"] not in ours, told)
+    said = next((note for note in after if note["is_answer"]), None)
     if said is None:
         return []
     by = said["by"] or "an agent"
-    questions.answer(credit, by=by, text=said["text"], external_id=said["external_id"], source="support")
+    questions.answer(credit, by=by, text=said["text"], external_id=said["external_id"], to=question, source="support")
     return [_note("Answer", f"{by} answered the question about {credit.number} on the case.")]
 
 

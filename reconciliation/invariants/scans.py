@@ -36,10 +36,11 @@ INVARIANTS = (
     ),
     Invariant(
         "pruned_scans_keep_nothing_and_are_not_needed",
-        "A scan whose readings were pruned has none left, and no open break or close stands on it.",
+        "A scan whose readings were pruned has none left a day later, and no open break or close stands on it.",
         """SELECT format('scan %s was pruned at %s', s.id, s.readings_pruned_at) FROM reconciliation_scan s
            WHERE s.readings_pruned_at IS NOT NULL AND (
-               EXISTS (SELECT 1 FROM reconciliation_readingrow r WHERE r.scan_id = s.id)
+               (s.readings_pruned_at < now() - interval '1 day'
+                   AND EXISTS (SELECT 1 FROM reconciliation_readingrow r WHERE r.scan_id = s.id))
                OR EXISTS (SELECT 1 FROM reconciliation_periodclose c WHERE c.scan_id = s.id)
                OR EXISTS (SELECT 1 FROM reconciliation_break b WHERE b.last_scan_id = s.id AND b.state <> 'closed'))""",
     ),

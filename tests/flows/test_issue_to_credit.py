@@ -19,7 +19,7 @@ from connectors.vendors.stripe.fake import StripeTwin
 from connectors.vendors.tryton.fake import TrytonTwin
 from hub import answers, flows, inbox
 from hub.audit.models import AuditEntry
-from hub.credits import deciding, posting
+from hub.credits import deciding, posting, questions
 from hub.credits.models import Credit, CreditComment
 from hub.engine import store
 from hub.engine.worker import Worker
@@ -352,7 +352,9 @@ def test_an_agents_note_after_the_question_is_the_answer_once(crediting: Crediti
     with crediting.desk.lock:
         desk.reply(ticket, agent, "Two hours, see 4242 4242 4242 4242.", public=False)
         desk.reply(ticket, agent, "By the way.", public=False)
+    stale = questions.asked(credit)
     assert reads(3) == "pending"
+    questions.answer(credit, by="Alma", text="to a question that is answered", external_id="other", to=stale, source="support")
     (answer,) = credit.comments.filter(what="answer")
     assert (answer.by, answer.text.split(",")[0]) == ("Alma", "Two hours") and "4242 4242 4242" not in answer.text
     entry = AuditEntry.objects.get(action="credit.answered")

@@ -47,7 +47,7 @@ def no_certificate(done: Scan, going: Scan) -> None:
 
 
 def pruned(done: Scan, going: Scan) -> None:
-    sql(f"UPDATE reconciliation_scan SET readings_pruned_at = now() WHERE id = {done.pk}")
+    sql(f"UPDATE reconciliation_scan SET readings_pruned_at = now() - interval '2 days' WHERE id = {done.pk}")
 
 
 def unsigned(done: Scan, going: Scan) -> None:

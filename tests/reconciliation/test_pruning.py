@@ -40,6 +40,18 @@ def test_readings_go_after_their_days_and_the_newest_stay(books: Books) -> None:
         assert gone.certificates.exists() and Scan.objects.get(pk=gone.pk).result_hash
 
 
+def test_a_scan_says_that_it_is_pruned_before_the_first_reading_goes(books: Books) -> None:
+    fill(3)
+    old, _newest = scan(), scan()
+    age(old, days=30)
+    held = old.readings.count()
+    with mock.patch.object(pruning, "BATCH", 2):
+        assert pruning.prune_some() == 2
+    old.refresh_from_db()
+    assert old.readings_pruned_at is not None and old.readings.count() == held - 2
+    assert left() == {_newest.pk} and not old.readings.exists() and not old.fates.exists()
+
+
 def test_what_a_close_or_an_open_break_stands_on_stays(books: Books) -> None:
     fill(2)
     books["erp"].drop("invoice", "001")

@@ -123,7 +123,7 @@ def case(
 
 
 def _notes(audits: Sequence[Json], users: Mapping[str, Json]) -> Iterator[CaseNote]:
-    """Internal comments, oldest first."""
+    """Internal comments, oldest first. Those of the hub are told apart by their key: its token may act for a person as well."""
     for audit in audits:
         for comment in comments(audit):
             if comment.get("public") is not False:

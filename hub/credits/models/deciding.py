@@ -103,7 +103,10 @@ class CreditComment(AppendOnly):
     class Meta:
         ordering: ClassVar = ["id"]
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["credit", "user"], condition=Q(what="recusal"), name="one_recusal_per_person")
+            models.UniqueConstraint(fields=["credit", "user"], condition=Q(what="recusal"), name="one_recusal_per_person"),
+            models.UniqueConstraint(
+                fields=["credit", "external_id"], condition=Q(what="answer") & ~Q(external_id=""), name="a_note_answers_once"
+            ),
         ]
 
     def __str__(self) -> str:
