@@ -25,7 +25,7 @@ from connectors.sdk.http import Call, Http
 from connectors.vendors.stripe.fake import StripeTwin
 from hub import rulebook
 from hub.credits.models import Credit, CreditPolicy, CreditRule, SlaTerms
-from hub.demo.peers.request_tracker import RequestTrackerInfo
+from hub.demo.peers.request_tracker import RequestTrackerInfo, RequestTrackerPeer
 from hub.demo.peers.roundup import RoundupPeer
 from hub.demo.peers.roundup_people import Person
 from hub.demo.peers.tryton import TrytonInfo
@@ -177,6 +177,14 @@ def own_roundup(roundup_peer: RoundupPeer) -> Iterator[RoundupPeer]:
     peer.stop()
 
 
+@pytest.fixture
+def own_request_tracker(rt_peer: RequestTrackerInfo) -> Iterator[RequestTrackerInfo]:
+    """One without the tickets of other tests, whose customers this test's billing has never heard of."""
+    peer = RequestTrackerPeer(STATE, log=print)
+    yield peer.start()
+    peer.stop()
+
+
 @pytest.fixture(params=["roundup", pytest.param("rt", marks=pytest.mark.rt)])
 def desk(request: pytest.FixtureRequest, world: World) -> Desk:
     if request.param == "roundup":
@@ -185,7 +193,7 @@ def desk(request: pytest.FixtureRequest, world: World) -> Desk:
         connection.set_credentials({"user": peer.info.user, "password": peer.info.password})
         connection.save()
         return RoundupDesk(peer, connection)
-    info: RequestTrackerInfo = request.getfixturevalue("rt_peer")
+    info: RequestTrackerInfo = request.getfixturevalue("own_request_tracker")
     connection = Connection(slug="help", connector="request_tracker", state="active", settings={"base_url": info.base_url})
     connection.set_credentials({"token": info.token})
     connection.save()
