@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from unittest import mock
 
 import pytest
 import redis as redis_py
 from django.conf import settings
 from django.db import connection
-from django.db.backends.postgresql.operations import DatabaseOperations
+from django.test import TransactionTestCase
 from hypothesis import settings as hypothesis_settings
+from pytest_django import DjangoDbBlocker
 
-from tests.facts import open_facts
+from tests import facts
 
 hypothesis_settings.register_profile("default", deadline=None)
 hypothesis_settings.register_profile("deep", deadline=None, max_examples=1000)
@@ -36,15 +38,10 @@ def child_env(transactional_db: None) -> dict[str, str]:
     return {**os.environ, "DATABASE_URL": f"{base}/{connection.settings_dict['NAME']}", "PYTHONUNBUFFERED": "1"}
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _facts_can_be_cleared_between_tests() -> Iterator[None]:
-    """Clearing the database after a test truncates tables whose triggers refuse just that."""
-    flush = DatabaseOperations.execute_sql_flush
-
-    def execute_sql_flush(self: DatabaseOperations, sql_list: list[str]) -> None:
-        with open_facts():
-            flush(self, sql_list)
-
-    DatabaseOperations.execute_sql_flush = execute_sql_flush
-    yield
-    DatabaseOperations.execute_sql_flush = flush
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """The test database, which is as the migrations left it after every test that commits."""
+    with django_db_blocker.unblock():
+        facts.keep_baseline()
+    with mock.patch.object(TransactionTestCase, "_fixture_teardown", staticmethod(facts.restore_baseline)):
+        yield
