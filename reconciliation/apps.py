@@ -11,7 +11,8 @@ class ReconciliationConfig(AppConfig):
         from hub import bench
         from hub.flows import register
         from hub.runtime import chapters
-        from reconciliation import flows, mend_flow, restate_flow, schedule
+        from reconciliation import flows, schedule
+        from reconciliation.mending import mend_flow, restate_flow
 
         register(flows.FLOW, mend_flow.FIRST, mend_flow.FLOW, restate_flow.FLOW)
         bench.register("reconcile", "reconciliation.bench")

@@ -6,7 +6,8 @@ from celery import shared_task
 from django.utils import timezone
 
 from hub.tasks import Beat
-from reconciliation import automatic, concluding, mending, overdue, pruning, scanning, schedule
+from reconciliation import concluding, mending, overdue, pruning, scanning, schedule
+from reconciliation.mending import automatic
 
 HOURS = 3600
 

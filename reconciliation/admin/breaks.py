@@ -18,10 +18,11 @@ from django.utils.http import urlencode
 from canonical.models import LegalEntity
 from hub.admin.panels import Panel, transitions
 from hub.admin_ui import Choices, Problem, ReadOnlyAdmin, button, link, money, pretty
-from reconciliation import mending, overdue, plan_credits, working
+from reconciliation import mending, overdue, working
 from reconciliation.admin import together
 from reconciliation.admin.compare import compare
 from reconciliation.admin.words import PAIR_TITLES, age, carried_out, mark, pair_title, proof, sums
+from reconciliation.mending import credits
 from reconciliation.models import Break, Mend
 from reconciliation.models.breaks import OPEN_BREAK, WORKABLE
 from reconciliation.people import APPROVE, WORK
@@ -173,7 +174,7 @@ class BreakAdmin(ReadOnlyAdmin):
             "plans": [(plan, shown(plan), address(plan, obj)) for plan in mending.plans(obj)]
             if is_workable and waiting is None
             else [],
-            "asked_for": plan_credits.asked_for(obj),
+            "asked_for": credits.asked_for(obj),
             "mends": [told(mend) for mend in mends],
             "waiting": told(waiting) if waiting else None,
             "may_decide": waiting is not None and waiting.asked_by_id != request.user.pk and request.user.has_perm(APPROVE),
@@ -265,7 +266,7 @@ def address(plan: mending.Plan, obj: Break) -> str:
     if "pk" in page.values:
         return reverse(f"admin:{page.view}", args=[page.values["pk"]])
     # What is asked for because of a break says so in its note, and is found by it again.
-    values = page.values | ({"note": f"{plan_credits.mark(obj)}{obj.title}"} if page.view == "desk_new" else {})
+    values = page.values | ({"note": f"{credits.mark(obj)}{obj.title}"} if page.view == "desk_new" else {})
     return f"{reverse(f'admin:{page.view}')}?{urlencode(values)}"
 
 

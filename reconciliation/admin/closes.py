@@ -23,9 +23,10 @@ from django_fsm import ConcurrentTransition, TransitionNotAllowed
 from canonical.models import LegalEntity
 from hub.admin.panels import transitions
 from hub.admin_ui import Problem, money, pretty
-from reconciliation import closing, gates, pack, people
+from reconciliation import closing, people
 from reconciliation.admin.compare import number
 from reconciliation.admin.words import carried_out, mark, pair_title, sums
+from reconciliation.closing import gates, pack
 from reconciliation.models import PeriodClose
 
 LOOK = "reconciliation.view_periodclose"
@@ -93,7 +94,7 @@ def describe(request: HttpRequest, entity: LegalEntity, period: date) -> dict[st
     ).first() or PeriodClose(legal_entity=entity, period=period)  # fmt: skip
     is_frozen = close.state in ("prepared", "signed")
     content = close.content if is_frozen else closing.content(entity, period)
-    now = gates.gates(entity, period)
+    now = gates.judge(entity, period)
     reasons = content.get("reasons", {})
     may = {name: request.user.has_perm(action.permission) for name, action in ACTIONS.items()}
     user = request.user

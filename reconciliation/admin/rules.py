@@ -9,7 +9,7 @@ from django.http import HttpRequest
 
 from hub.admin.rules import RULE_STATES, RuleAdmin
 from hub.admin_ui import Choices, button, money, when
-from reconciliation import automatic
+from reconciliation.mending import automatic
 from reconciliation.models import Mend, MendRule
 from reconciliation.models.rules import BY_ITSELF
 

@@ -11,9 +11,9 @@ from django.utils.http import urlencode
 
 from canonical.models import LegalEntity
 from hub.admin_ui import money
-from reconciliation import planning, together
 from reconciliation.admin.closes import seen_by, show
 from reconciliation.admin.words import pair_title, problem, sums
+from reconciliation.mending import planning, together
 from reconciliation.models import Break, Mend
 from reconciliation.people import APPROVE, WORK, NotAllowed
 

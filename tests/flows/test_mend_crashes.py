@@ -17,7 +17,7 @@ from connectors.vendors.stripe.fake import StripeTwin
 from connectors.vendors.tryton.fake import TrytonTwin
 from hub import flows, inbox
 from hub.models import ReviewItem, Run
-from reconciliation import mend_flow, restate_flow
+from reconciliation.mending import mend_flow, restate_flow
 from tests.support.crashes import CRASHES, FAULTS, THOROUGH, Site, Trouble, sites_of
 from tests.support.time import work
 from tests.support.world import World, rule_for

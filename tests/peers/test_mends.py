@@ -17,13 +17,12 @@ from connectors.sdk.http import Call
 from connectors.vendors.stripe.fake import StripeTwin, invoicing
 from hub import roles
 from hub.demo.peers.tryton import TrytonInfo
-from reconciliation import together
 from reconciliation.invariants import check
-from reconciliation.mending import settle_mends
+from reconciliation.mending import settle_mends, together
 from reconciliation.models import Break, Mend
 from tests.flows.conftest import stripe_twin  # noqa: F401
+from tests.reconciliation.mends import kinds, mended, open_breaks, scanned, settle
 from tests.reconciliation.staff import person
-from tests.reconciliation.test_mending import kinds, mended, open_breaks, scanned, settle
 from tests.support.time import work
 from tests.support.world import CODES, Billing, World, billing_connection, erp_connection, map_code, rule_for
 

@@ -36,8 +36,8 @@ from hub.models import ReviewItem, Run
 from reconciliation import concluding, scanning, working
 from reconciliation.models import Break, Outcome, Scan
 from tests.flows.test_real_peers import localstripe  # noqa: F401
+from tests.reconciliation.mends import kinds, mended, open_breaks
 from tests.reconciliation.staff import person
-from tests.reconciliation.test_mending import kinds, mended, open_breaks
 from tests.support.time import work
 from tests.support.tryton import STATE
 from tests.support.world import API_KEY, CODES, SECRET, billing_connection, erp_connection, map_code, rule_for

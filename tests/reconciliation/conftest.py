@@ -5,13 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from django.contrib.auth.models import User
 
 from canonical.models import LegalEntity
 from connectors import registry
 from connectors.clients import forget_clients
 from connectors.models import Connection
+from hub import roles
 from hub.engine import crash
 from tests.reconciliation import vendor
+from tests.reconciliation.staff import person
+
+
+@pytest.fixture
+def ann(transactional_db: None) -> User:
+    """She proposes and prepares."""
+    return person("ann", roles.FINANCE)
+
+
+@pytest.fixture
+def carla(transactional_db: None) -> User:
+    """She approves and signs."""
+    return person("carla", roles.CONTROLLER)
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from hub import roles
 from hub.audit.models import AuditEntry
 from hub.models import Run, Step
 from reconciliation import closing
-from reconciliation.closing import NotAllowed, ask_reopening, difference, gates, prepare, reopen, sign
+from reconciliation.closing import NotAllowed, ask_reopening, difference, prepare, reopen, sign
+from reconciliation.closing.gates import judge
 from reconciliation.models import Break, PeriodClose, Scan
 from tests.reconciliation import vendor
 from tests.reconciliation.staff import person
@@ -53,7 +54,7 @@ def close(books: Books) -> PeriodClose:
 
 
 def red(period: date = OCTOBER) -> dict[str, str]:
-    return {gate.name: gate.why for gate in gates(entity(), period) if not gate.is_green}
+    return {gate.name: gate.why for gate in judge(entity(), period) if not gate.is_green}
 
 
 def test_a_month_that_agrees_is_green_and_its_totals_are_those_of_the_sources(close: PeriodClose) -> None:
@@ -89,7 +90,7 @@ def test_a_call_whose_outcome_nobody_knows_keeps_it_open(close: PeriodClose) -> 
     told = {"subject_id": "in_9", "amount": 12, "currency": "EUR"}
     run = Run.objects.create(flow="order_to_cash", lane="x", connection=connection("billing"), **told)
     Step.objects.create(run=run, name="post", lane="x", state="unknown", connection=connection("erp"))
-    (gate,) = [gate for gate in gates(entity(), OCTOBER) if not gate.is_green]
+    (gate,) = [gate for gate in judge(entity(), OCTOBER) if not gate.is_green]
     assert (gate.name, gate.count, {c: int(m) for c, m in gate.money.items()}) == ("unknown", 1, {"EUR": 12})
     assert "in_9" in gate.why
 
@@ -121,7 +122,7 @@ def test_open_breaks_of_the_month_and_of_none_keep_it_open(close: PeriodClose, p
 
 def test_breaks_within_the_tolerance_do_not(close: PeriodClose, monkeypatch: pytest.MonkeyPatch) -> None:
     break_of(OCTOBER)
-    monkeypatch.setattr("reconciliation.gates.TOLERATED", {"EUR": Decimal(5)})
+    monkeypatch.setattr("reconciliation.closing.gates.TOLERATED", {"EUR": Decimal(5)})
     assert red() == {}
     break_of(OCTOBER, fingerprint="2" * 64, exposed=Decimal("0.01"))
     assert list(red()) == ["breaks"]

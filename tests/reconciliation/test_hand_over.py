@@ -19,11 +19,12 @@ from connectors.models import Connection
 from hub import roles
 from hub.credits.models import Notice
 from hub.models import AccountingRule, CodeMapping
-from reconciliation import mending, overdue, planning, together
+from reconciliation import mending, overdue
 from reconciliation.admin.together import address
+from reconciliation.mending import planning, together
+from reconciliation.mending.plan import Plan
 from reconciliation.models import Break, Mend, MendRule, ReadingRow
 from reconciliation.people import NotAllowed
-from reconciliation.plan import Plan
 from tests.backoffice.conftest import Login, billing, erp, login, people, vendors  # noqa: F401  (fixtures)
 from tests.credits.factories import credit, ground
 from tests.reconciliation import pages as data

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from hub import roles, sheets
 from hub.audit.models import AuditEntry
-from reconciliation import closing, pack
+from reconciliation import closing
+from reconciliation.closing import pack
 from reconciliation.models import Break, PeriodClose, Scan
 from tests.reconciliation import vendor
 from tests.reconciliation.staff import person

@@ -12,7 +12,8 @@ from django.db import transaction
 
 from canonical.models import LegalEntity
 from hub.audit import chain as audit
-from reconciliation import closing, pack
+from reconciliation import closing
+from reconciliation.closing import pack
 from reconciliation.models import PeriodClose
 
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from canonical.models import LegalEntity
 from hub import rulebook
-from reconciliation import starter
+from reconciliation.mending import starter
 
 
 class Command(BaseCommand):

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection as database
 
 from canonical.models import LegalEntity
-from reconciliation import gates
+from reconciliation.closing import gates
 from reconciliation.models import Break, Scan
 from reconciliation.models.breaks import OPEN_BREAK
 

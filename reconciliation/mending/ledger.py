@@ -11,9 +11,9 @@ from canonical.models import Invoice
 from canonical.money import exponent
 from hub import booking
 from hub.models import AccountingRule
+from reconciliation.mending.plan import ON_APPROVAL, Page, Plan, WhyNot, Write, books, key_of, name, plain, posts, row, side, words
 from reconciliation.models import Break, Mend
 from reconciliation.people import today
-from reconciliation.plan import ON_APPROVAL, Page, Plan, WhyNot, Write, books, key_of, name, plain, posts, row, side, words
 
 DOCUMENTS = ("invoices", "credit_memos")
 VARIANCE = "variance"

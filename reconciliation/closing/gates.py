@@ -54,7 +54,7 @@ def plain(amount: Decimal) -> str:
     return f"{amount.normalize() or Decimal(0):f}"
 
 
-def gates(entity: LegalEntity, period: date) -> list[Gate]:
+def judge(entity: LegalEntity, period: date) -> list[Gate]:
     """The six gates of a month (`period`: its first day), judged now."""
     scan = last_scan(entity, period)
     return [

@@ -27,10 +27,10 @@ from hub.engine.flow import Blocked
 from hub.flows import order_to_cash
 from hub.models import Run
 from hub.models.work import OPEN_RUN
-from reconciliation import plan_credits, plan_documents, plan_ledger, plan_masters, plan_subscriptions
+from reconciliation.mending import credits, documents, ledger, masters, subscriptions
+from reconciliation.mending.plan import Plan, Relink, WhyNot, invoice_of, money, name, side, subject, words
 from reconciliation.models import Break, Mend
 from reconciliation.models.breaks import OPEN_BREAK
-from reconciliation.plan import Plan, Relink, WhyNot, invoice_of, money, name, side, subject, words
 
 __all__ = ["find", "plans"]
 
@@ -42,7 +42,7 @@ Planner = Callable[[Break], Plan | None]
 def plans(break_: Break) -> list[Plan]:
     """What fits this break, best first; what a person does and accepting it come last. Those that cannot be taken say why."""
     found = [plan for kind, make in PLANNERS if (plan := _tried(kind, make, break_)) is not None]
-    found += plan_masters.survivors(break_)
+    found += masters.survivors(break_)
     found.sort(key=lambda plan: (plan.plan == Mend.Plan.HAND_OVER, bool(plan.why_not)))
     return [*found, _accept(break_)]
 
@@ -50,7 +50,7 @@ def plans(break_: Break) -> list[Plan]:
 def find(break_: Break, kind: str, choice: str = "") -> Plan | None:
     """The plan of a kind, as it is now; where several fit, the chosen one, or the first that can be taken."""
     if choice:
-        return next((plan for plan in plan_masters.survivors(break_) if (plan.plan, plan.choice) == (kind, choice)), None)
+        return next((plan for plan in masters.survivors(break_) if (plan.plan, plan.choice) == (kind, choice)), None)
     if kind == Mend.Plan.ACCEPT:
         return _accept(break_)
     makers = [make for of, make in PLANNERS if of == kind]
@@ -138,19 +138,19 @@ def _accept(break_: Break) -> Plan:
 
 PLANNERS: tuple[tuple[str, Planner], ...] = (
     ("replay", _replay),
-    ("replay", plan_subscriptions.replay),
-    ("replay", plan_credits.show_again),
-    ("post", plan_documents.post),
-    ("post", plan_masters.customer),
-    ("reverse", plan_documents.reverse),
-    ("reverse", plan_credits.void),
-    ("restate", plan_documents.restate),
-    ("adjust", plan_ledger.adjust),
+    ("replay", subscriptions.replay),
+    ("replay", credits.show_again),
+    ("post", documents.post),
+    ("post", masters.customer),
+    ("reverse", documents.reverse),
+    ("reverse", credits.void),
+    ("restate", documents.restate),
+    ("adjust", ledger.adjust),
     ("relink", _relink),
-    ("write_off", plan_ledger.write_off),
-    ("hand_over", plan_documents.by_hand),
-    ("hand_over", plan_subscriptions.by_hand),
-    ("hand_over", plan_masters.by_hand),
-    ("hand_over", plan_credits.by_hand),
+    ("write_off", ledger.write_off),
+    ("hand_over", documents.by_hand),
+    ("hand_over", subscriptions.by_hand),
+    ("hand_over", masters.by_hand),
+    ("hand_over", credits.by_hand),
 )
 """Plan → what proposes it. Of one plan no two fit the same break."""

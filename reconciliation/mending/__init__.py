@@ -26,12 +26,13 @@ from hub.credits.models import Credit
 from hub.flows import order_to_cash
 from hub.models import Run
 from hub.models.work import OPEN_RUN
-from reconciliation import mend_flow, people, plan_credits, restate_flow
+from reconciliation import people
+from reconciliation.mending import credits, mend_flow, restate_flow
+from reconciliation.mending.plan import Plan, Relink, Restate, ShowCase, Work, Write
+from reconciliation.mending.planning import find, plans
 from reconciliation.models import Break, Mend, MendRule
 from reconciliation.models.breaks import OPEN_BREAK
 from reconciliation.people import NotAllowed
-from reconciliation.plan import Plan, Relink, Restate, ShowCase, Work, Write
-from reconciliation.planning import find, plans
 
 __all__ = ["NotAllowed", "Plan", "approve", "begin", "plans", "propose", "refuse", "settle_mends", "variance_trend"]
 
@@ -99,7 +100,7 @@ def begin(held: Break, plan: Plan, rule: MendRule) -> Mend:
 def _apply(held: Break, mend: Mend, plan: Plan, *, by: str) -> None:
     act = plan.act
     if isinstance(act, ShowCase):
-        mend.run = plan_credits.run_of_case(Credit.objects.get(pk=act.credit), by)
+        mend.run = credits.run_of_case(Credit.objects.get(pk=act.credit), by)
     elif isinstance(act, Restate):
         mend.run = inbox.start(
             flows.current(restate_flow.NAME), connection=act.billing, subject_kind="invoice", subject_id=act.external_id,

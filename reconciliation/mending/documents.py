@@ -15,10 +15,8 @@ from hub.credits import writing
 from hub.credits.models import Credit
 from hub.credits.models.credit import IN_BOOKS
 from hub.flows import order_to_cash
-from reconciliation import restate_flow
-from reconciliation.models import Break, Mend, ReadingRow
-from reconciliation.people import today
-from reconciliation.plan import (
+from reconciliation.mending import restate_flow
+from reconciliation.mending.plan import (
     ON_APPROVAL,
     Plan,
     Restate,
@@ -36,6 +34,8 @@ from reconciliation.plan import (
     subject,
     words,
 )
+from reconciliation.models import Break, Mend, ReadingRow
+from reconciliation.people import today
 
 GONE = ("draft", "void")
 IN_ERP = ("posted", "confirmed", "settled")

@@ -19,8 +19,7 @@ from hub.credits.models.credit import IN_BOOKS
 from hub.engine import settle
 from hub.flows import case_block
 from hub.models import Run
-from reconciliation.models import Break, Mend
-from reconciliation.plan import (
+from reconciliation.mending.plan import (
     Page,
     Plan,
     ShowCase,
@@ -35,6 +34,7 @@ from reconciliation.plan import (
     side,
     words,
 )
+from reconciliation.models import Break, Mend
 
 NAME = "credits"
 

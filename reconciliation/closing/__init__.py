@@ -19,10 +19,10 @@ from django.utils import timezone
 from canonical.models import move
 from hub.audit import chain as audit
 from reconciliation import people
-from reconciliation.gates import Gate, gates, last_scan
+from reconciliation.closing.gates import Gate, judge, last_scan
+from reconciliation.closing.picture import content
 from reconciliation.models import PeriodClose
 from reconciliation.people import NotAllowed
-from reconciliation.picture import content
 
 __all__ = [
     "Difference",
@@ -32,7 +32,6 @@ __all__ = [
     "content",
     "difference",
     "digest",
-    "gates",
     "prepare",
     "reopen",
     "send_back",
@@ -70,7 +69,7 @@ def prepare(close: PeriodClose, user: User, reasons: Mapping[str, str] | None = 
             move(row, "send_back", by=user.username, note="prepared again")
         _require(row, "open", "reopened")
         given = {name: words.strip() for name, words in (reasons or {}).items() if words.strip()}
-        judged = gates(row.legal_entity, row.period)
+        judged = judge(row.legal_entity, row.period)
         row.content = {**content(row.legal_entity, row.period), "gates": [gate.json() for gate in judged], "reasons": given}
         _require_reasons(judged, given)
         row.hash, row.scan = digest(row.content), last_scan(row.legal_entity, row.period)
@@ -113,7 +112,7 @@ def sign(close: PeriodClose, user: User) -> PeriodClose:
         changed = difference(row)
         if changed:
             raise NotAllowed(f"{len(changed)} entries have changed since it was prepared ({changed[0].name}): prepare it again.")
-        _require_reasons(gates(row.legal_entity, row.period), row.content["reasons"])
+        _require_reasons(judge(row.legal_entity, row.period), row.content["reasons"])
         row.signed_by, row.signed_at = user, timezone.now()
         move(row, "sign", by=user.username, note=row.hash, save=["signed_by", "signed_at"])
         audit.append(

@@ -9,8 +9,8 @@ from connectors.models import Connection
 from hub import booking
 from hub.flows import customers
 from hub.models import CodeMapping
+from reconciliation.mending.plan import Page, Plan, Relink, WhyNot, Work, Write, books, hand_over, words
 from reconciliation.models import Break, Mend, ReadingRow
-from reconciliation.plan import Page, Plan, Relink, WhyNot, Work, Write, books, hand_over, words
 
 
 def customer(break_: Break) -> Plan | None:

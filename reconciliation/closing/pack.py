@@ -17,6 +17,7 @@ from hub import sheets
 from hub.audit import chain as audit
 from hub.sheets import Row
 from reconciliation import closing
+from reconciliation.closing import gates
 from reconciliation.models import PeriodClose
 
 TABLES = ("close", "gates", "control totals", "breaks left", "certificates", "parameters", "changes since")
@@ -27,7 +28,7 @@ def content_of(close: PeriodClose) -> dict[str, Any]:
     """What was prepared or signed; of a close that is open, what there is now."""
     if close.state in ("prepared", "signed"):
         return dict(close.content)
-    judged = closing.gates(close.legal_entity, close.period)
+    judged = gates.judge(close.legal_entity, close.period)
     return {**closing.content(close.legal_entity, close.period), "gates": [gate.json() for gate in judged], "reasons": {}}
 
 

@@ -12,8 +12,8 @@ from django.db import transaction
 from canonical.models import LegalEntity
 from hub import rulebook
 from hub.models import AccountingRule
+from reconciliation.mending.ledger import VARIANCE
 from reconciliation.models import MendRule
-from reconciliation.plan_ledger import VARIANCE
 
 LIMIT, PER_DAY = Decimal(1_000), Decimal(20_000)
 

@@ -18,9 +18,9 @@ from django.utils import timezone
 
 from hub import booking
 from reconciliation import mending
+from reconciliation.mending.planning import find
 from reconciliation.models import Break, Mend, MendRule, Scan
 from reconciliation.models.breaks import OPEN_BREAK
-from reconciliation.planning import find
 
 AT_ONCE = 200
 """Breaks of one scan that mend themselves; more of them have a cause that a person should look at first."""

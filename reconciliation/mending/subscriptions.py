@@ -14,8 +14,8 @@ from canonical import xref
 from canonical.models import ExternalRef, Invoice
 from connectors.models import Connection
 from hub.flows.order_to_cash import OWED
+from reconciliation.mending.plan import Page, Plan, Work, hand_over, plain, readings, side, words
 from reconciliation.models import Break, Mend, ReadingRow
-from reconciliation.plan import Page, Plan, Work, hand_over, plain, readings, side, words
 
 NAME = "subscriptions"
 MOST = 200
