@@ -41,6 +41,7 @@ ACTIONS = {
     "reconciliation.work_break": "Can work breaks and propose their mends",
     "reconciliation.approve_mend": "Can approve mends that others proposed",
     "reconciliation.approve_mendrule": "Can approve rules by which breaks mend themselves, drafted by others",
+    "reconciliation.approve_closetolerance": "Can approve what breaks may expose at a close, drafted by others",
     "reconciliation.prepare_periodclose": "Can prepare the close of a period and ask for its reopening",
     "reconciliation.sign_periodclose": "Can sign closes that others prepared, and reopen them",
     "audit.export_auditentry": "Can export the audit trail",
@@ -62,7 +63,10 @@ DRAFTED = tuple(
 )
 """What a policy admin writes, and another person approves."""
 
-SELF_MENDING = tuple(f"reconciliation.{verb}_mendrule" for verb in ("add", "change", "delete"))
+RECONCILING = tuple(
+    f"reconciliation.{verb}_{model}" for model in ("mendrule", "closetolerance") for verb in ("add", "change", "delete")
+)
+"""What mends itself, and what a close tolerates: drafted by a senior, approved by a controller."""
 
 MATRIX: dict[str, tuple[str, ...]] = {
     #                                 who, besides viewing
@@ -91,8 +95,9 @@ MATRIX: dict[str, tuple[str, ...]] = {
     "reconciliation.start_scan":      (*LADDER, OPERATOR, ENGINEER),
     "reconciliation.work_break":      (*LADDER, OPERATOR),
     "reconciliation.approve_mend":    (SENIOR, CONTROLLER),
-    **dict.fromkeys(SELF_MENDING, (SENIOR, CONTROLLER)),
+    **dict.fromkeys(RECONCILING, (SENIOR, CONTROLLER)),
     "reconciliation.approve_mendrule": (CONTROLLER,),
+    "reconciliation.approve_closetolerance": (CONTROLLER,),
     "reconciliation.prepare_periodclose": LADDER,
     "reconciliation.sign_periodclose": (CONTROLLER,),
     "audit.export_auditentry":        (AUDITOR, CONTROLLER),

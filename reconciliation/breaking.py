@@ -97,22 +97,22 @@ CLOSED = f"""
     SELECT count(*) FROM closed"""
 
 AGAIN = "'found again by scan ' || %(scan)s::text"
+# What was before is looked up once for all: one by one, in a table that grows meanwhile, each would read all of it.
 NEW = f"""
-    WITH made AS (
+    WITH past AS MATERIALIZED (
+        SELECT DISTINCT ON (fingerprint) fingerprint, type, currency, left_amount, right_amount, closed_how,
+               min(first_scan_id) OVER (PARTITION BY fingerprint) AS first
+        FROM reconciliation_break
+        WHERE legal_entity_id = %(entity)s AND fingerprint IN (SELECT fingerprint FROM recon_candidate)
+        ORDER BY fingerprint, id DESC),
+    made AS (
         INSERT INTO reconciliation_break (legal_entity_id, pair, fingerprint, {", ".join(SAYS)}, cause, evidence, state,
-            first_scan_id,
-                                          last_scan_id, closed_how)
-        SELECT %(entity)s, pair, fingerprint, {", ".join(SAYS)}, '', '[]',
-               CASE WHEN EXISTS (SELECT FROM reconciliation_break o WHERE o.fingerprint = c.fingerprint
-                                 AND o.legal_entity_id = %(entity)s) THEN 'reopened' ELSE 'open' END,
-               coalesce((SELECT min(o.first_scan_id) FROM reconciliation_break o WHERE o.fingerprint = c.fingerprint
-                         AND o.legal_entity_id = %(entity)s), %(scan)s), %(scan)s, ''
-        FROM {FOUND} c
-        WHERE NOT EXISTS (
-            SELECT FROM (SELECT * FROM reconciliation_break o WHERE o.fingerprint = c.fingerprint AND o.legal_entity_id = %(entity)s
-                         ORDER BY o.id DESC LIMIT 1) o
-            WHERE o.closed_how = ANY(%(decided)s) AND o.type = c.type AND o.currency = c.currency
-              AND (o.left_amount, o.right_amount) IS NOT DISTINCT FROM (c.left_amount, c.right_amount))
+            first_scan_id, last_scan_id, closed_how)
+        SELECT %(entity)s, c.pair, c.fingerprint, {", ".join(f"c.{name}" for name in SAYS)}, '', '[]',
+               CASE WHEN p.fingerprint IS NULL THEN 'open' ELSE 'reopened' END, coalesce(p.first, %(scan)s), %(scan)s, ''
+        FROM {FOUND} c LEFT JOIN past p ON p.fingerprint = c.fingerprint
+        WHERE (p.closed_how = ANY(%(decided)s) AND p.type = c.type AND p.currency = c.currency
+               AND (p.left_amount, p.right_amount) IS NOT DISTINCT FROM (c.left_amount, c.right_amount)) IS NOT TRUE
         ON CONFLICT (fingerprint) WHERE state <> 'closed' DO NOTHING RETURNING *),
     told AS ({_moved("made WHERE state = 'reopened'", "reopen", "'closed'", "'reopened'", AGAIN)}),
     kept AS ({_kept("made", "+")})

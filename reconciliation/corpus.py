@@ -517,6 +517,21 @@ def upgraded_and_not_posted(c: Case) -> None:
 
 
 @case
+def upgraded_and_posted_for_the_rest_of_the_period(c: Case) -> None:
+    sub = subscribed(c, net=c.net * 2, total=c.net * 2)
+    period(c, sub, FIRST, LAST)
+    period(c, sub, FIRST + timedelta(days=5), LAST, proration="true")
+
+
+@case
+def upgraded_and_only_something_else_was_posted(c: Case) -> None:
+    sub = subscribed(c, net=c.net * 2, total=c.net * 2)
+    period(c, sub, FIRST, LAST)
+    period(c, sub, FIRST, LAST, proration="other")
+    c.breaks("subscriptions", "plan_change", sub)
+
+
+@case
 def same_plan(c: Case) -> None:
     sub = subscribed(c)
     period(c, sub, date(2026, 5, 1), date(2026, 5, 31))
@@ -543,7 +558,7 @@ def overlapping_periods(c: Case) -> None:
 def part_of_a_period(c: Case) -> None:
     sub = subscribed(c)
     period(c, sub, FIRST, LAST)
-    period(c, sub, FIRST + timedelta(days=5), LAST, proration="yes")
+    period(c, sub, FIRST + timedelta(days=5), LAST, proration="true")
 
 
 @case

@@ -1,4 +1,4 @@
-"""`python -m hub.bench NAME… [--seconds N] [--rows N]`: measure on the database and broker of the environment, print rows as JSON.
+"""`python -m hub.bench NAME… [--seconds N] [--rows N…]`: measure on the database and broker of the environment, print rows as JSON.
 
 Fills that database with whatever it takes: `manage.py bench` gives it one of its own.
 """
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--history", type=int, nargs="*", default=None, metavar="RUNS")
     parser.add_argument("--credits", type=int, default=None)
-    parser.add_argument("--rows", type=int, default=None)
+    parser.add_argument("--rows", type=int, nargs="*", default=None, metavar="N")
     given = parser.parse_args()
     call_command("migrate", interactive=False, verbosity=0)
     for name in given.names:

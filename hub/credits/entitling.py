@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from canonical import xref
-from canonical.models import Entitlement, ExternalRef, Party, Subscription, SubscriptionItem, SupportCase
+from canonical.models import Entitlement, ExternalRef, Invoice, InvoiceLine, Party, Subscription, SubscriptionItem, SupportCase
 from canonical.money import Money, round_money
 from connectors.models import Connection
 from hub.booking import in_force
@@ -98,6 +98,26 @@ def value_of(items: Iterable[SubscriptionItem], currency: str) -> Money | None:
     return Money(rounded, currency) if rounded > 0 else None
 
 
+def billed_a_month(subscription: Subscription) -> tuple[Invoice, Money] | None:
+    """About what its newest invoice bills a month, discounts taken off, for what recurs and is not usage; None when none says.
+
+    A service period that is no number of whole months counts by its days, and so is some percent off.
+    """
+    fixed = subscription.items.filter(ended=False, price__usage_based=False).exclude(price__interval="").values("product")
+    lines = InvoiceLine.objects.filter(
+        invoice__subscription=subscription, invoice__voided_on=None, proration=False, product__in=fixed,
+        service_to__gte=F("service_from"),
+    )  # fmt: skip
+    newest = lines.order_by("-invoice__issued_on", "-invoice__pk").select_related("invoice").first()
+    if newest is None:
+        return None
+    invoice, worth = newest.invoice, Decimal(0)
+    for net, first, last in lines.filter(invoice=invoice).values_list("net", "service_from", "service_to"):
+        if first and last:
+            worth += net / _months(first, last + timedelta(days=1))
+    return invoice, Money(round_money(worth, invoice.currency), invoice.currency)
+
+
 def subscriptions(party: Party, at: datetime) -> QuerySet[Subscription]:
     """Those that were running at an instant, oldest first."""
     running = Q(ended_at__gt=at) | Q(ended_at=None, status__in=["active", "past_due"])
@@ -109,6 +129,13 @@ def plans(subscription: Subscription, on: date) -> list[str]:
     """Families of its products that are plans: there are SLA terms of that name in force on the day."""
     families = set(subscription.items.filter(ended=False).values_list("product__family", flat=True)) - {""}
     return sorted(set(SlaTerms.objects.filter(in_force(on), plan__in=families).values_list("plan", flat=True)))
+
+
+def _months(begin: date, end: date) -> Decimal:
+    """How many months there are between a day and the day after the last."""
+    if begin.day == end.day:
+        return Decimal((end.year - begin.year) * 12 + end.month - begin.month)
+    return (end - begin).days / MONTHS["day"]
 
 
 def _named(external_id: str, party: Party) -> Subscription | None:

@@ -10,7 +10,7 @@ from django.db.models import Min
 
 from canonical.models import Party
 from canonical.money import Money, round_money
-from hub.credits import duplicates, exchange
+from hub.credits import duplicates, entitling, exchange
 from hub.credits.models import Credit
 
 NEW = timedelta(days=90)
@@ -18,7 +18,7 @@ NEW = timedelta(days=90)
 REMEMBERED = timedelta(days=180)
 """How long a rejected request is held against its requester."""
 CLOSE = Decimal("0.95")
-"""From this share of the upper end of its approval band a credit is near the limit."""
+"""From this share of the upper end of its approval band a credit is near the limit, and below it of the list price discounted."""
 
 
 def flags_of(credit: Credit) -> list[dict[str, str]]:
@@ -85,6 +85,16 @@ def _platform_sla(credit: Credit) -> Iterator[str]:
             yield f"The support platform's own SLA policy calls the {what} {theirs}; by ours it is {ours}."
 
 
+def _discounted(credit: Credit) -> Iterator[str]:
+    """Policies give shares of the list price; whoever pays less may be given less."""
+    listed = entitling.monthly_value(credit.subscription) if credit.subscription else None
+    billed = entitling.billed_a_month(credit.subscription) if credit.subscription and listed else None
+    if listed and billed and billed[1].currency == listed.currency and billed[1].amount < listed.amount * CLOSE:
+        invoice, paid = billed
+        which = invoice.number or invoice.pk
+        yield f"Invoice {which} bills about {paid} a month; the policy gives shares of the list price, {listed}."
+
+
 def _no_rule(credit: Credit) -> Iterator[str]:
     if not (credit.calculation.get("decision") or {}).get("rules"):
         yield "No rule of the policy gives this amount."
@@ -104,7 +114,7 @@ def _money(amount: Decimal, currency: str) -> Money:
 
 CHECKS: dict[str, Callable[[Credit], Iterator[str]]] = {
     "near_limit": _near_limit, "capped": _capped, "near_duplicate": _near_duplicate, "new_customer": _new_customer,
-    "requester": _requester, "above_computed": _above_computed, "platform_sla": _platform_sla, "no_rule": _no_rule,
-    "invoice_not_posted": _not_posted,
+    "requester": _requester, "above_computed": _above_computed, "platform_sla": _platform_sla, "discounted": _discounted,
+    "no_rule": _no_rule, "invoice_not_posted": _not_posted,
 }  # fmt: skip
 """Flag → what finds it. Flags that later events add: `changed` (see `reassessing`)."""

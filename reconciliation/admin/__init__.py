@@ -18,6 +18,7 @@ navigation.add(
             ("Scans", "reconciliation.scan", "radar"),
             ("Close", "reconciliation_closes", "lock_clock"),
             ("Self-mending", "reconciliation.mendrule", "auto_fix_high"),
+            ("Close tolerances", "reconciliation.closetolerance", "tune"),
             ("Dashboard", "reconciliation_dashboard", "monitoring"),
         ),
     ),

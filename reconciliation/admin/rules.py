@@ -1,4 +1,4 @@
-"""Rules by which breaks mend themselves: drafted by one person, approved by another, with what they let happen today."""
+"""Rules by which breaks mend themselves or may be left at a close: drafted by one person, approved by another."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from django.http import HttpRequest
 from hub.admin.rules import RULE_STATES, RuleAdmin
 from hub.admin_ui import Choices, button, money, when
 from reconciliation.mending import automatic
-from reconciliation.models import Mend, MendRule
+from reconciliation.models import CloseTolerance, Mend, MendRule
 from reconciliation.models.rules import BY_ITSELF
 
 
 @admin.register(MendRule)
 class MendRuleAdmin(RuleAdmin):
-    """What may mend itself."""
+    """What may mend itself, and how much of it has today."""
 
     list_display = (
         "name_", "limit_", "per_day_", "today_", "version", when("valid_from"), when("valid_to"), "state_", "drafted_by",
@@ -44,6 +44,32 @@ class MendRuleAdmin(RuleAdmin):
         return self._approve(request, obj)
 
     @button("reconciliation.add_mendrule")
+    def draft_new_version(self, request: HttpRequest, obj: Any) -> str:
+        """Begin a change of what is in force."""
+        return self._draft_new_version(request, obj)
+
+
+@admin.register(CloseTolerance)
+class CloseToleranceAdmin(RuleAdmin):
+    """What open breaks may expose when a month is closed."""
+
+    list_display = (
+        "name_", "amount_", "version", when("valid_from"), when("valid_to"), "state_", "drafted_by", "approved_by",
+    )  # fmt: skip
+    list_display_links = ("name_",)
+    list_select_related = ("legal_entity", "drafted_by", "approved_by")
+    list_filter = (RULE_STATES, "legal_entity")
+
+    @admin.display(description="at most")
+    def amount_(self, obj: CloseTolerance) -> str:
+        return money(obj.amount, obj.currency)
+
+    @button("reconciliation.approve_closetolerance")
+    def approve(self, request: HttpRequest, obj: Any) -> str:
+        """Put the draft of another person in force."""
+        return self._approve(request, obj)
+
+    @button("reconciliation.add_closetolerance")
     def draft_new_version(self, request: HttpRequest, obj: Any) -> str:
         """Begin a change of what is in force."""
         return self._draft_new_version(request, obj)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -13,18 +12,18 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from canonical.models import Invoice, LegalEntity
+from hub.booking import in_force
 from hub.credits.models import Credit
 from hub.credits.models.credit import UNDECIDED
 from hub.flows.order_to_cash import OWED
 from hub.models import ReviewItem, Step
 from reconciliation import flows, scanning
-from reconciliation.models import Break, Certificate, Mend, Scan
+from reconciliation.models import Break, Certificate, CloseTolerance, Mend, Scan
 from reconciliation.models.breaks import OPEN_BREAK
+from reconciliation.people import today
 
 FRESH = timedelta(hours=26)
 """How old the last scan may be: one missed night shows."""
-TOLERATED: Mapping[str, Decimal] = {}
-"""Money that the open breaks of a month may expose in all, by currency. Nothing, for currencies not named."""
 EXAMPLES = 3
 
 Money = dict[str, Decimal]
@@ -126,11 +125,19 @@ def _breaks(entity: LegalEntity, period: date) -> Gate:
     rows = list(breaks_of(entity, period).filter(state__in=OPEN_BREAK).values_list("title", "currency", "exposed"))
     words = "Open breaks of the month, and those of no month, are within the tolerance"
     gate = _of("breaks", words, rows, "open")
-    tolerated = all(currency in TOLERATED and amount <= TOLERATED[currency] for currency, amount in gate.money.items())
+    most = tolerated(entity)
+    within = all(currency in most and amount <= most[currency] for currency, amount in gate.money.items())
     without = [title for title, currency, _ in rows if not currency]
-    if gate.is_green or (tolerated and not without):
+    if gate.is_green or (within and not without):
         return Gate(gate.name, words, True, gate.why, gate.count, gate.money)
     return gate
+
+
+def tolerated(entity: LegalEntity) -> Money:
+    """What the breaks of a month may expose in all, by currency, under the rules in force today. Nothing in other currencies."""
+    rules = CloseTolerance.objects.filter(in_force(today(entity)), Q(legal_entity=entity) | Q(legal_entity=None))
+    ranked = sorted(rules, key=lambda rule: (bool(rule.legal_entity_id), rule.version, rule.pk))
+    return {rule.currency: rule.amount for rule in ranked}
 
 
 def breaks_of(entity: LegalEntity, period: date) -> QuerySet[Break]:

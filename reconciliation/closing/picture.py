@@ -33,7 +33,8 @@ def content(entity: LegalEntity, period: date) -> dict[str, Any]:
         "timezone": entity.timezone,
         "scan": {"id": scan.pk, "as_of": scan.as_of.isoformat(), "result_hash": scan.result_hash} if scan else None,
         "parameters": {
-            **(scan.parameters if scan else {}), "close_tolerated": {code: str(most) for code, most in gates.TOLERATED.items()},
+            **(scan.parameters if scan else {}),
+            "close_tolerated": {code: gates.plain(most) for code, most in sorted(gates.tolerated(entity).items())},
             "fresh_hours": int(gates.FRESH.total_seconds() // 3600),
         },
         "certificates": _certificates(scan) if scan else [],

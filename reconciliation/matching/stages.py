@@ -11,6 +11,9 @@ from reconciliation.matching.pairs import Pair
 from reconciliation.matching.work import Work
 
 ORDER = """excuse IS NOT NULL, "on", number, slug, external_id"""
+TOLD = """(SELECT id, jsonb_array_elements_text(same_as) AS code FROM recon_item WHERE grp IS NULL AND same_as <> '[]') told"""
+NAMED = """(SELECT id, unnest(ARRAY[external_id, nullif(number, '')]) AS code FROM recon_item WHERE grp IS NULL) named"""
+"""Who says what it is the same as, and what everybody is called: met by hash, as many may be left that nothing links."""
 MAX_ROUNDS = 16
 """Of the stages that repeat until nothing more is found."""
 
@@ -44,8 +47,10 @@ def _identities(pair: Pair, own: str) -> list[tuple[str, str]]:
         """)] if other.refs and owner.refs else []  # fmt: skip
     return [
         *refs,
-        ("same as", """AND (o.same_as ?| ARRAY[w.external_id, nullif(w.number, '')]
-                            OR w.same_as ?| ARRAY[o.external_id, nullif(o.number, '')])"""),
+        ("same as", f"""
+        JOIN (SELECT told.id AS a, named.id AS b FROM {TOLD} JOIN {NAMED} USING (code)
+              UNION SELECT named.id, told.id FROM {TOLD} JOIN {NAMED} USING (code)) same ON same.a = o.id AND same.b = w.id
+        """),
         ("natural key", """AND w.number = o.number AND w.number <> '' AND coalesce(w.token = o.token, true)"""),
     ]  # fmt: skip
 

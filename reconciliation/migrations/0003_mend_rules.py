@@ -12,7 +12,7 @@ import canonical.models.base
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("auth", "__first__"),
+        migrations.swappable_dependency(settings.AUTH_USER_MODEL),
         ("canonical", "0004_support_cases"),
         ("hub", "0004_customer_mappings"),
         ("reconciliation", "0002_guards"),

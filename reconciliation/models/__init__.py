@@ -3,13 +3,14 @@
 from reconciliation.models.breaks import Break, BreakNote, Mend
 from reconciliation.models.closing import PeriodClose
 from reconciliation.models.outcomes import Fate, KeyMatch, Outcome
-from reconciliation.models.rules import MendRule
+from reconciliation.models.rules import CloseTolerance, MendRule
 from reconciliation.models.scans import Certificate, ReadingRow, Scan
 
 __all__ = [
     "Break",
     "BreakNote",
     "Certificate",
+    "CloseTolerance",
     "Fate",
     "KeyMatch",
     "Mend",

@@ -1,4 +1,4 @@
-"""Which breaks may mend themselves: dated, versioned rules, drafted by one person and approved by another. No rule, no mend."""
+"""Which breaks may mend themselves, and which may be left at a close: dated rules, drafted by one person, approved by another."""
 
 from __future__ import annotations
 
@@ -51,3 +51,27 @@ class MendRule(DatedRule):
         super().clean()
         if self.limit is not None and self.per_day is not None and self.per_day < self.limit:
             raise ValidationError({"per_day": "less than one break may expose"})
+
+
+class CloseTolerance(DatedRule):
+    """The money that open breaks of a month may expose in all when it is closed, in a currency. Without one in force: nothing.
+
+    One of an entity goes before that of all; a tie goes to the newer version, then to the higher id.
+    """
+
+    kind: ClassVar[str] = "closetolerance"
+    SCOPE: ClassVar[tuple[str, ...]] = ("legal_entity", "currency")
+    SAYS: ClassVar[tuple[str, ...]] = ("amount",)
+    legal_entity = models.ForeignKey(LegalEntity, models.PROTECT, null=True, blank=True, related_name="+", help_text="empty: all")
+    currency = CurrencyField()
+    amount = AmountField(help_text="the most that the breaks left of a month may expose together")
+    history = HistoricalRecords()
+
+    class Meta:
+        constraints: ClassVar = [
+            *maker_checker("close_tolerance"),
+            models.CheckConstraint(condition=Q(amount__gte=0), name="close_tolerance_is_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.legal_entity or 'every entity'}: up to {self.amount.normalize():f} {self.currency} left at a close"

@@ -16,7 +16,7 @@ from connectors.models import Connection
 from hub import roles
 from hub.credits.models import BusinessCalendar, CreditPolicy, Delegation, SlaTerms
 from hub.models import ReviewItem
-from reconciliation.models import MendRule
+from reconciliation.models import CloseTolerance, MendRule
 from tests.backoffice import factories as make
 from tests.backoffice.conftest import Login
 from tests.backoffice.support import admins, buttons, list_url, name, page_url
@@ -94,10 +94,11 @@ def everything(people: dict[str, User], billing: Connection, erp: Connection) ->
 
 
 def reconciliation_rows(entity: Any, drafter: User) -> list[Any]:
-    """A scan, a break that it found, and a rule by which such breaks may mend themselves."""
+    """A scan, a break that it found, a rule by which such breaks may mend themselves, and what a close tolerates."""
     scan = reconciled.scan(entity)
     said = {"plan": "replay", "currency": "EUR", "limit": 10, "per_day": 100, "valid_from": "2026-01-01"}
-    return [scan, reconciled.broken(scan), MendRule.objects.create(**said, drafted_by=drafter)]
+    tolerance = CloseTolerance.objects.create(currency="EUR", amount=5, valid_from="2026-01-01", drafted_by=drafter)
+    return [scan, reconciled.broken(scan), MendRule.objects.create(**said, drafted_by=drafter), tolerance]
 
 
 def credit_rows(people: dict[str, User]) -> list[Any]:

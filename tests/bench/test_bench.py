@@ -23,6 +23,12 @@ TARGETS = {
         "engine: steps with a call, 2 processes, beside Celery",
     },
     "workflow": {"workflow: order_to_cash runs with 40 before"},
+    "reconcile": {
+        "reconcile: 1,000 documents on each side", "reconcile: 1,000 documents on each side, Python grew by at most",
+        "reconcile: 5,000 documents on each side", "reconcile: 5,000 documents on each side, Python grew by at most",
+        "reconcile: a document of 5,000, beside one of 1,000",
+        "reconcile: a document of 100 that nothing links, beside one of 10",
+    },
 }  # fmt: skip
 
 
@@ -36,7 +42,10 @@ def measured(name: str, *options: str) -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.mark.parametrize(("name", "options"), [("ingest", ()), ("engine", ()), ("workflow", ("--history", "20", "40"))])
+SIZES = [("ingest", ()), ("engine", ()), ("workflow", ("--history", "20", "40")), ("reconcile", ("--rows", "5000", "1000"))]
+
+
+@pytest.mark.parametrize(("name", "options"), SIZES)
 def test_a_bench_says_what_it_measured_as_json(name: str, options: tuple[str, ...]) -> None:
     rows = measured(name, *options)
     for row in rows:

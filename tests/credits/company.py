@@ -65,7 +65,9 @@ class Company:
         xref.link(self.billing.pk, "subscription", f"sub_{self.made}", "subscription", agreed.pk, provenance="test")
         return party, agreed
 
-    def invoice(self, *, state: str = "posted", net: str = "1000", tax: str = "200", agreed: Subscription | None = None) -> Invoice:
+    def invoice(
+        self, *, state: str = "posted", net: str = "1000", tax: str = "200", agreed: Subscription | None = None, **line: Any
+    ) -> Invoice:
         """An invoice of a subscription, known to billing and, unless merely recorded, to the ERP."""
         agreed = agreed or self.subscription
         made = Invoice.objects.create(
@@ -77,7 +79,7 @@ class Company:
             "tax_codes": ["VAT"], "rules": ["accountingrule:1/v1"],
         }  # fmt: skip
         InvoiceLine.objects.create(
-            invoice=made, external_id="il_1", position=0, net=Decimal(net), tax=Decimal(tax), posting=posting, taxes=[]
+            invoice=made, external_id="il_1", position=0, net=Decimal(net), tax=Decimal(tax), posting=posting, taxes=[], **line
         )
         for system in (self.billing, self.erp) if state != "recorded" else (self.billing,):
             xref.link(system.pk, "invoice", f"in_{made.pk}", "invoice", made.pk, provenance="test")

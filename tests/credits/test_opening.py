@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -153,6 +153,31 @@ def test_an_invoice_that_is_not_in_the_books_is_flagged(state: str, company: Com
     company.invoice(state=state)
     credit = open_credit(company.asked(), at=NOW)
     assert ("invoice_not_posted" in flags(credit), credit.invoice is None) == (state == "recorded", state == "recorded")
+
+
+@pytest.mark.parametrize(
+    ("net", "until", "told", "flagged"),
+    [
+        ("1000", date(2026, 2, 28), {}, False),
+        ("1000", date(2026, 3, 31), {}, False),
+        ("800", date(2026, 2, 28), {}, True),
+        ("940", date(2026, 2, 28), {}, True),
+        ("9600", date(2027, 1, 31), {}, True),
+        ("12000", date(2027, 1, 31), {}, False),
+        ("800", date(2026, 2, 28), {"proration": True}, False),
+        ("800", date(2026, 2, 28), {"product": None}, False),
+    ],
+)
+def test_a_customer_who_pays_less_than_the_list_price_is_flagged(
+    net: str, until: date, told: dict[str, Any], flagged: bool, company: Company
+) -> None:
+    begun = date(2026, 3, 1) if until.month == 3 else date(2026, 2, 1)
+    line = {"service_from": begun, "service_to": until, "product": company.subscription.items.get().product, **told}
+    company.invoice(net=net, **line)
+    credit = open_credit(company.asked(), at=NOW)
+    texts = [flag["text"] for flag in credit.flags if flag["flag"] == "discounted"]
+    assert bool(texts) is flagged
+    assert not texts or (texts[0].startswith("Invoice IN-1 bills about ") and "1,000.00 EUR" in texts[0])
 
 
 @pytest.mark.parametrize(("days", "flagged"), [(89, True), (91, False)])

@@ -12,13 +12,13 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
 from canonical.models import Invoice, Party
-from hub import roles
+from hub import roles, rulebook
 from hub.audit.models import AuditEntry
 from hub.models import Run, Step
 from reconciliation import closing
-from reconciliation.closing import NotAllowed, ask_reopening, difference, prepare, reopen, sign
+from reconciliation.closing import NotAllowed, ask_reopening, difference, gates, picture, prepare, reopen, sign
 from reconciliation.closing.gates import judge
-from reconciliation.models import Break, PeriodClose, Scan
+from reconciliation.models import Break, CloseTolerance, PeriodClose, Scan
 from tests.reconciliation import vendor
 from tests.reconciliation.staff import person
 from tests.reconciliation.world import billed, booked, connection, entity, fill, scan
@@ -120,12 +120,25 @@ def test_open_breaks_of_the_month_and_of_none_keep_it_open(close: PeriodClose, p
     assert list(red()) == names
 
 
-def test_breaks_within_the_tolerance_do_not(close: PeriodClose, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_breaks_within_an_approved_tolerance_do_not(close: PeriodClose, ann: User, carla: User) -> None:
     break_of(OCTOBER)
-    monkeypatch.setattr("reconciliation.closing.gates.TOLERATED", {"EUR": Decimal(5)})
-    assert red() == {}
+    five = CloseTolerance.objects.create(currency="EUR", amount=5, valid_from=date(2026, 1, 1), drafted_by=ann)
+    assert list(red()) == ["breaks"], "a draft tolerates nothing"
+    with pytest.raises(rulebook.NotApproved):
+        rulebook.approve(five, ann)
+    rulebook.approve(five, carla)
+    assert red() == {} and picture.content(entity(), OCTOBER)["parameters"]["close_tolerated"] == {"EUR": "5"}
     break_of(OCTOBER, fingerprint="2" * 64, exposed=Decimal("0.01"))
     assert list(red()) == ["breaks"]
+
+
+def test_the_tolerance_of_an_entity_goes_before_that_of_all(close: PeriodClose, ann: User, carla: User) -> None:
+    break_of(OCTOBER)
+    for of, amount in ((entity(), 1), (None, 5)):
+        said = {"legal_entity": of, "currency": "EUR", "amount": amount, "valid_from": date(2026, 1, 1), "drafted_by": ann}
+        rulebook.approve(CloseTolerance.objects.create(**said), carla)
+    assert list(red()) == ["breaks"]
+    assert gates.tolerated(entity()) == {"EUR": Decimal(1)}
 
 
 # signing ---------------------------------------------------------------------------------------------------------------

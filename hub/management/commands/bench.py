@@ -35,13 +35,13 @@ class Command(BaseCommand):
         parser.add_argument("--seconds", type=float, default=10.0, help="a contestant measures for about this long (10)")
         parser.add_argument("--fast", action="store_true", help="PostgreSQL without fsync: quicker, and not what you run")
         parser.add_argument("--history", type=int, nargs="+", metavar="RUNS", help="sizes of history for `workflow`")
-        parser.add_argument("--rows", type=int, metavar="N", help="documents on each side for `reconcile` (1,000,000)")
+        parser.add_argument("--rows", type=int, nargs="+", metavar="N", help="documents on each side for `reconcile` (1,000,000)")
         parser.add_argument("--credits", type=int, metavar="COUNT", help="how many credits `desk` has at last (1,000,000)")
 
     def handle(self, *, names: list[str], seconds: float, fast: bool, **options: Any) -> None:
-        sizes = ["--history", *map(str, options["history"])] if options["history"] else []
-        for name in ("credits", "rows"):
-            sizes += [f"--{name}", str(options[name])] if options[name] else []
+        sizes = ["--credits", str(options["credits"])] if options["credits"] else []
+        for name in ("history", "rows"):
+            sizes += [f"--{name}", *map(str, options[name])] if options[name] else []
         figures: list[report.Row] = []
         for name in names or USUAL:
             command = [sys.executable, "-W", "ignore", "-m", "hub.bench", name, "--seconds", str(seconds), *sizes]
