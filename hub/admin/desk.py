@@ -33,6 +33,8 @@ from hub.people import stepup
 LOOK = "credits.view_credit"
 NOTE = 500
 """How much of a note survives the way over the page that asks for the password."""
+COUNTED = "waiting_for_me"
+"""Attribute of a request whose page has counted already what the badge shows."""
 
 
 def queue(request: HttpRequest) -> HttpResponse:
@@ -45,6 +47,7 @@ def queue(request: HttpRequest) -> HttpResponse:
     rows, following = page(mine, wanted, request.GET.get("after", ""))
     known = elsewhere(rows)
     found_tabs = tabs(mine)
+    setattr(request, COUNTED, next(tab.count for tab in found_tabs if tab.name == "mine"))
     context = {
         "title": "Credits to decide",
         "wanted": wanted,
@@ -210,7 +213,8 @@ def show(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpRe
 
 def badge(request: HttpRequest) -> str:
     """How many credits wait for me (the badge in the navigation)."""
-    count = waiting_count(request.user, timezone.now())
+    known = getattr(request, COUNTED, None)
+    count = waiting_count(request.user, timezone.now()) if known is None else known
     return f"{count}" if count < 1000 else "999+"
 
 
