@@ -1,8 +1,8 @@
 """The reviewer's desk with ten credits and with a million: the queue and the page of one credit.
 
 The database is honest: every credit is sealed and moves through its states under the guards of the schema, decided ones
-with the approvals they needed or under a rule that asks for nobody. The first ten wait for a decision, so that both queues
-have rows to show, and of the others one in a hundred.
+with the approvals they needed or under a rule that asks for nobody. One comes a minute. The first ten wait for a decision, so
+that both queues have rows to show, and of the others the newest hundredth: no credit waits for longer than it takes to expire.
 """
 
 from __future__ import annotations
@@ -59,15 +59,17 @@ CREDITS = f"""
             'net', net::text, 'tax', '0.00', 'total', net::text, 'reason', 'resolution', 'lines', lines)::text said
         FROM (
             SELECT n, gen_random_uuid() uid, %(party)s + (n - 1) / %(history)s party, (5 + n %% 900)::numeric(20, 2) net,
-                n %% 100 <> 1 AND n %% 900 < 20 AND %(last)s > {FEW} alone, now() - (%(last)s - n) * interval '1 minute' AS asked,
+                n %% 900 < 20 AND n BETWEEN {FEW + 1} AND %(decided)s alone, now() - (%(upto)s - n) * interval '1 minute' AS asked,
                 jsonb_build_array(jsonb_build_object('description', 'Credit (resolution too late): Team plan', 'net',
                     (5 + n %% 900)::numeric(20, 2)::text, 'tax', '0.00', 'revenue_account', '4.2.2')) lines
             FROM generate_series(%(first)s::bigint, %(last)s) n
         ) made
     ) sealed
 """
-DECIDED = f"id BETWEEN %(low)s AND %(high)s AND (id - %(low)s) %% 100 <> 0 AND %(last)s > {FEW}"
-"""Of a batch, all but one in a hundred; of the first one, none."""
+DECIDED = f"id BETWEEN %(low)s AND least(%(high)s, %(decided)s - %(first)s + %(low)s) AND %(last)s > {FEW}"
+"""Of a batch, those that are old enough; of the first one, none."""
+OPEN_SHARE = 100
+"""One of so many is open."""
 APPROVALS = f"""
     INSERT INTO credits_approval (credit_id, revision, digest, stage, decision, by_id, role, total, currency, reporting_amount,
         reason_code, note)
@@ -152,15 +154,16 @@ def _fill(upto: int, ground: dict[str, Any]) -> None:
             # Batches grow with the tables: the triggers' plans are those of the size the planner was told last. Each credit
             # passes through its open states here as it does in life, where autovacuum clears away what they leave.
             last = min(upto, have + min(BATCH, max(FEW, 10 * have)))
-            _batch(have + 1, last, ground)
+            _batch(have + 1, last, upto, ground)
             cursor.execute("VACUUM ANALYZE")
             have = last
 
 
-def _batch(first: int, last: int, ground: dict[str, Any]) -> None:
+def _batch(first: int, last: int, upto: int, ground: dict[str, Any]) -> None:
     values = {
-        **{name: ground[name] for name in ("entity", "billing", "nobody", "one")}, "first": first, "last": last, "history": HISTORY,
-        "role": roles.FINANCE, "stages": f'[{{"role": "{roles.FINANCE}", "count": 1}}]', "approver": ground["approver"].pk,
+        **{name: ground[name] for name in ("entity", "billing", "nobody", "one")}, "approver": ground["approver"].pk,
+        "first": first, "last": last, "upto": upto, "decided": upto - upto // OPEN_SHARE, "history": HISTORY, "role": roles.FINANCE,
+        "stages": f'[{{"role": "{roles.FINANCE}", "count": 1}}]',
     }  # fmt: skip
     with connection.cursor() as cursor:
         cursor.execute(PARTIES, values)
