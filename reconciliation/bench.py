@@ -10,6 +10,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from django.db import connection as database
 from django.db import transaction
@@ -127,7 +128,7 @@ AMOUNTS = "100 + n %% 977, (100 + n %% 977) / 5, 100 + n %% 977 + (100 + n %% 97
 def _fill(scan: Scan, left: Connection, right: Connection, rows: int, *, key: str) -> None:
     """Invoices of both systems. Of every five thousand one each is missing here or there, and one has another amount, tax,
     month."""
-    values = {"key": key, "scan": scan.pk, "l": left.pk, "r": right.pk, "n": rows, "every": 5 * BROKEN}
+    values: dict[str, Any] = {"key": key, "scan": scan.pk, "l": left.pk, "r": right.pk, "n": rows, "every": 5 * BROKEN}
     common = "(ARRAY['EUR', 'USD', 'JPY'])[1 + n %% 3]"
     with database.cursor() as cursor:
         cursor.execute(
