@@ -246,7 +246,8 @@ Act = Callable[[Any, HttpRequest, Any], str]
 def button(permission: str) -> Callable[[Act], Act]:
     """Mark a method as what a button does: POST only, for those who have `permission`, answered with a message.
 
-    The method is given (request, object) and returns what to tell; it raises Problem when it cannot be done.
+    The method is given (request, object) and returns what to tell; it raises Problem when it cannot be done. `{app}` and
+    `{model}` in the permission are those of the page.
     """
 
     def mark(act: Act) -> Act:
@@ -274,12 +275,11 @@ class Admin(ModelAdmin[Any]):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return DecoratedChangeList
 
-    @classmethod
-    def buttons(cls) -> Iterator[tuple[str, str]]:
+    def buttons(self) -> Iterator[tuple[str, str]]:
         """(name, permission) of every button of this page."""
-        for name in dir(cls):
-            if permission := getattr(getattr(cls, name, None), "permission", None):
-                yield name, permission
+        for name in dir(type(self)):
+            if permission := getattr(getattr(type(self), name, None), "permission", None):
+                yield name, permission.format(app=self.opts.app_label, model=self.opts.model_name)
 
     def get_urls(self) -> list[URLPattern]:
         info = f"{self.opts.app_label}_{self.opts.model_name}"
@@ -292,7 +292,7 @@ class Admin(ModelAdmin[Any]):
     def _press(self, name: str, request: HttpRequest, pk: int) -> HttpResponse:
         act = getattr(self, name)
         obj = self.get_object(request, str(pk))
-        if obj is None or not self.has_view_permission(request, obj) or not request.user.has_perm(act.permission):
+        if obj is None or not self.has_view_permission(request, obj) or not self._may(request)[name]:
             raise PermissionDenied
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])

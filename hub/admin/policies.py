@@ -12,7 +12,7 @@ from django.urls import URLPattern, path
 from unfold.widgets import INPUT_CLASSES
 
 from hub.admin.rules import RULE_STATES, RuleAdmin
-from hub.admin_ui import Choices, TabularInline, button, money, when
+from hub.admin_ui import Choices, TabularInline, money, when
 from hub.credits import replay
 from hub.credits.models import ApprovalRule, ApproverLimit, BusinessCalendar, CreditPolicy, CreditRule, Reason, SlaTerms
 from hub.roles import LADDER
@@ -32,16 +32,6 @@ class BusinessCalendarAdmin(RuleAdmin):
     list_filter = (RULE_STATES,)
     search_fields = ("name",)
 
-    @button("credits.approve_businesscalendar")
-    def approve(self, request: HttpRequest, obj: BusinessCalendar) -> str:
-        """Put the draft of another person in force."""
-        return self._approve(request, obj)
-
-    @button("credits.add_businesscalendar")
-    def draft_new_version(self, request: HttpRequest, obj: BusinessCalendar) -> str:
-        """Begin a change of what is in force."""
-        return self._draft_new_version(request, obj)
-
 
 @admin.register(SlaTerms)
 class SlaTermsAdmin(RuleAdmin):
@@ -52,16 +42,6 @@ class SlaTermsAdmin(RuleAdmin):
     list_select_related = ("drafted_by", "approved_by")
     list_filter = (RULE_STATES,)
     search_fields = ("plan",)
-
-    @button("credits.approve_slaterms")
-    def approve(self, request: HttpRequest, obj: SlaTerms) -> str:
-        """Put the draft of another person in force."""
-        return self._approve(request, obj)
-
-    @button("credits.add_slaterms")
-    def draft_new_version(self, request: HttpRequest, obj: SlaTerms) -> str:
-        """Begin a change of what is in force."""
-        return self._draft_new_version(request, obj)
 
 
 class CreditRuleInline(TabularInline):  # type: ignore[type-arg]
@@ -120,16 +100,6 @@ class CreditPolicyAdmin(RuleAdmin):
         found = replay.replay(policy, months=months, entity=policy.legal_entity)
         replay.note(policy, found, actor=request.user.get_username(), source="admin")
         return self.page(request, policy, "admin/desk/replay.html", {"comparison": found, "rows": shown(found), "months": months})
-
-    @button("credits.approve_creditpolicy")
-    def approve(self, request: HttpRequest, obj: CreditPolicy) -> str:
-        """Put the draft of another person in force."""
-        return self._approve(request, obj)
-
-    @button("credits.add_creditpolicy")
-    def draft_new_version(self, request: HttpRequest, obj: CreditPolicy) -> str:
-        """Begin a change of what is in force."""
-        return self._draft_new_version(request, obj)
 
 
 def shown(comparison: replay.Comparison) -> list[dict[str, Any]]:
@@ -212,16 +182,6 @@ class ApprovalRuleAdmin(RuleAdmin):
     def needs_(self, obj: ApprovalRule) -> str:
         return ", then ".join(f"{stage['count']} × {stage['role']}" for stage in obj.stages) or "nobody"
 
-    @button("credits.approve_approvalrule")
-    def approve(self, request: HttpRequest, obj: ApprovalRule) -> str:
-        """Put the draft of another person in force."""
-        return self._approve(request, obj)
-
-    @button("credits.add_approvalrule")
-    def draft_new_version(self, request: HttpRequest, obj: ApprovalRule) -> str:
-        """Begin a change of what is in force."""
-        return self._draft_new_version(request, obj)
-
 
 @admin.register(ApproverLimit)
 class ApproverLimitAdmin(RuleAdmin):
@@ -238,13 +198,3 @@ class ApproverLimitAdmin(RuleAdmin):
                 choices=[(role, role) for role in LADDER], widget=forms.Select(attrs={"class": " ".join(INPUT_CLASSES)})
             )
         return super().formfield_for_dbfield(db_field, request, **kwargs)
-
-    @button("credits.approve_approverlimit")
-    def approve(self, request: HttpRequest, obj: ApproverLimit) -> str:
-        """Put the draft of another person in force."""
-        return self._approve(request, obj)
-
-    @button("credits.add_approverlimit")
-    def draft_new_version(self, request: HttpRequest, obj: ApproverLimit) -> str:
-        """Begin a change of what is in force."""
-        return self._draft_new_version(request, obj)

@@ -86,7 +86,9 @@ class RuleAdmin(EditAdmin):
         """Whether the user may write drafts of this kind."""
         return self.has_add_permission(request)
 
-    def _approve(self, request: HttpRequest, obj: Any) -> str:
+    @button("{app}.approve_{model}")
+    def approve(self, request: HttpRequest, obj: Any) -> str:
+        """Put the draft of another person in force."""
         try:
             healed = rulebook.approve(obj, request.user)
         except rulebook.NotApproved as error:
@@ -94,7 +96,9 @@ class RuleAdmin(EditAdmin):
         waiting = f" {healed} waiting step{'s go' if healed != 1 else ' goes'} on." if healed else ""
         return f"Approved: in force from {obj.valid_from}.{waiting}"
 
-    def _draft_new_version(self, request: HttpRequest, obj: Any) -> str:
+    @button("{app}.add_{model}")
+    def draft_new_version(self, request: HttpRequest, obj: Any) -> str:
+        """Begin a change of what is in force."""
         if not self.may_draft(request):
             raise Problem("You may not write drafts.")
         try:
@@ -157,16 +161,6 @@ class AccountingRuleAdmin(FileRuleAdmin):
     autocomplete_fields = ("product",)
     search_fields = ("revenue_account", "deferred_account", "product_family", "product__name")
 
-    @button("hub.approve_accountingrule")
-    def approve(self, request: HttpRequest, obj: AccountingRule) -> str:
-        """Put the draft of another person in force."""
-        return self._approve(request, obj)
-
-    @button("hub.add_accountingrule")
-    def draft_new_version(self, request: HttpRequest, obj: AccountingRule) -> str:
-        """Begin a change of what is in force."""
-        return self._draft_new_version(request, obj)
-
 
 @admin.register(CodeMapping)
 class CodeMappingAdmin(FileRuleAdmin):
@@ -188,13 +182,3 @@ class CodeMappingAdmin(FileRuleAdmin):
     list_select_related = ("source", "target", "drafted_by", "approved_by")
     list_filter = (RULE_STATES, Choices.of("what", CodeMapping.What.choices), "source")
     search_fields = ("source_code", "target_code")
-
-    @button("hub.approve_codemapping")
-    def approve(self, request: HttpRequest, obj: CodeMapping) -> str:
-        """Put the draft of another person in force."""
-        return self._approve(request, obj)
-
-    @button("hub.add_codemapping")
-    def draft_new_version(self, request: HttpRequest, obj: CodeMapping) -> str:
-        """Begin a change of what is in force."""
-        return self._draft_new_version(request, obj)

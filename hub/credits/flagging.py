@@ -18,7 +18,9 @@ NEW = timedelta(days=90)
 REMEMBERED = timedelta(days=180)
 """How long a rejected request is held against its requester."""
 CLOSE = Decimal("0.95")
-"""From this share of the upper end of its approval band a credit is near the limit, and below it of the list price discounted."""
+"""From this share of the upper end of its approval band a credit is near the limit."""
+LISTED = Decimal("0.95")
+"""Whoever is billed less than this share of the list price has a discount; the rest is what periods counted by days may be off."""
 
 
 def flags_of(credit: Credit) -> list[dict[str, str]]:
@@ -87,10 +89,13 @@ def _platform_sla(credit: Credit) -> Iterator[str]:
 
 def _discounted(credit: Credit) -> Iterator[str]:
     """Policies give shares of the list price; whoever pays less may be given less."""
-    listed = entitling.monthly_value(credit.subscription) if credit.subscription else None
-    billed = entitling.billed_a_month(credit.subscription) if credit.subscription and listed else None
-    if listed and billed and billed[1].currency == listed.currency and billed[1].amount < listed.amount * CLOSE:
-        invoice, paid = billed
+    if credit.subscription is None:
+        return
+    listed, billed = entitling.monthly_value(credit.subscription), entitling.billed_a_month(credit.subscription)
+    if listed is None or billed is None:
+        return
+    invoice, paid = billed
+    if paid.currency == listed.currency and paid.amount < listed.amount * LISTED:
         which = invoice.number or invoice.pk
         yield f"Invoice {which} bills about {paid} a month; the policy gives shares of the list price, {listed}."
 

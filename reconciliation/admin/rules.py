@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
-from django.http import HttpRequest
 
 from hub.admin.rules import RULE_STATES, RuleAdmin
-from hub.admin_ui import Choices, button, money, when
+from hub.admin_ui import Choices, money, when
 from reconciliation.mending import automatic
 from reconciliation.models import CloseTolerance, Mend, MendRule
 from reconciliation.models.rules import BY_ITSELF
@@ -38,16 +35,6 @@ class MendRuleAdmin(RuleAdmin):
     def today_(self, obj: MendRule) -> str:
         return money(automatic.moved(obj), obj.currency) if obj.state == "active" else ""
 
-    @button("reconciliation.approve_mendrule")
-    def approve(self, request: HttpRequest, obj: Any) -> str:
-        """Put the draft of another person in force."""
-        return self._approve(request, obj)
-
-    @button("reconciliation.add_mendrule")
-    def draft_new_version(self, request: HttpRequest, obj: Any) -> str:
-        """Begin a change of what is in force."""
-        return self._draft_new_version(request, obj)
-
 
 @admin.register(CloseTolerance)
 class CloseToleranceAdmin(RuleAdmin):
@@ -63,13 +50,3 @@ class CloseToleranceAdmin(RuleAdmin):
     @admin.display(description="at most")
     def amount_(self, obj: CloseTolerance) -> str:
         return money(obj.amount, obj.currency)
-
-    @button("reconciliation.approve_closetolerance")
-    def approve(self, request: HttpRequest, obj: Any) -> str:
-        """Put the draft of another person in force."""
-        return self._approve(request, obj)
-
-    @button("reconciliation.add_closetolerance")
-    def draft_new_version(self, request: HttpRequest, obj: Any) -> str:
-        """Begin a change of what is in force."""
-        return self._draft_new_version(request, obj)

@@ -9,9 +9,9 @@ from django.db import connection
 
 from canonical.models import LegalEntity
 from connectors.models import Connection
-from reconciliation.corpus import AS_OF, CLOSED_UNTIL, Corpus
 from reconciliation.matching import Tolerances
 from reconciliation.models import Scan
+from tests.reconciliation.corpus import AS_OF, CLOSED_UNTIL, Corpus
 
 TOLERANCES = Tolerances(closed_until=CLOSED_UNTIL)
 

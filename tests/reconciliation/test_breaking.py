@@ -10,10 +10,10 @@ import pytest
 from canonical.models import Transition
 from reconciliation import breaking
 from reconciliation.breaking import Stored
-from reconciliation.corpus import Case, Corpus
 from reconciliation.matching import match
 from reconciliation.models import Break, ReadingRow, Scan
 from tests.reconciliation.books import TOLERANCES, corpus, scan_of
+from tests.reconciliation.corpus import Case, Corpus
 
 pytestmark = pytest.mark.django_db
 

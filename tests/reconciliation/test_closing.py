@@ -33,11 +33,6 @@ def ann(books: Books) -> User:
     return person("ann", roles.SENIOR)
 
 
-@pytest.fixture
-def carla(books: Books) -> User:
-    return person("carla", roles.CONTROLLER)
-
-
 def october(invoices: int = 3) -> None:
     """A month that agrees."""
     fill(0)

@@ -7,10 +7,10 @@ from collections import Counter
 import pytest
 
 from reconciliation import breaking
-from reconciliation.corpus import CURRENCIES, found
 from reconciliation.matching import match
 from reconciliation.models import Break
 from tests.reconciliation.books import TOLERANCES, candidates, corpus
+from tests.reconciliation.corpus import CURRENCIES, found
 
 pytestmark = pytest.mark.django_db
 

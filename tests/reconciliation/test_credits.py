@@ -11,11 +11,11 @@ from django.db import connection
 
 from connectors.models import Connection
 from hub.credits.models import Credit
-from reconciliation.corpus import AS_OF
 from reconciliation.matching import match
 from reconciliation.models import Outcome, ReadingRow, Scan
 from tests.credits import factories as make
 from tests.reconciliation.books import scan_of
+from tests.reconciliation.corpus import AS_OF
 
 pytestmark = pytest.mark.django_db
 

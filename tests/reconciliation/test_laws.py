@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connectors.models import Connection
-from reconciliation.corpus import AS_OF
 from reconciliation.matching import PAIRS, Tolerances, match
 from reconciliation.models import Fate, KeyMatch, Outcome, ReadingRow, Scan
 from tests.reconciliation.books import company, scan_of
+from tests.reconciliation.corpus import AS_OF
 
 pytestmark = pytest.mark.django_db
 INVOICES = PAIRS[:1]
