@@ -20,7 +20,7 @@ def lines(first: int = 1, last: int | None = None) -> Iterator[str]:
     if last is not None:
         entries = entries.filter(seq__lte=last)
     for entry in entries.values("seq", "at", "prev_hash", "hash", "content").iterator(chunk_size=2000):
-        yield json.dumps({**entry, "at": entry["at"].isoformat()}, ensure_ascii=False) + "\n"
+        yield json.dumps({**entry, "at": entry["at"].isoformat(timespec="microseconds")}, ensure_ascii=False) + "\n"
 
 
 def export(folder: Path, *, first: int = 1, last: int | None = None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from canonical.models import AppendOnly
 class AuditEntry(AppendOnly):
     """Who did what to which object, as whom, why, and what it was before and after.
 
-    `seq` counts without gaps; `hash` = SHA-256 of the previous hash, `seq` and `content`. All three are written by a
+    `seq` counts without gaps; `hash` = SHA-256 of the previous hash, `seq`, `at` and `content`. All are written by a
     trigger, one transaction at a time, so that also an INSERT by hand joins the chain.
     """
 

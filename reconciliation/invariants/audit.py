@@ -5,12 +5,16 @@ from __future__ import annotations
 from hub.audit import anchors
 from reconciliation.invariants.base import Invariant, values
 
-LINKS = """
+WRITTEN_AT = """to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')"""
+LINKS = f"""
     SELECT seq, CASE
         WHEN seq <> n THEN format('is missing: entry %s follows entry %s', seq, coalesce(seq_before, 0))
         WHEN prev_hash <> coalesce(hash_before, repeat('0', 64)) THEN 'does not continue the entry before it'
-        WHEN hash <> encode(sha256(convert_to(prev_hash || '|' || seq || '|' || content, 'UTF8')), 'hex')
-            THEN 'has another content than was hashed'
+        -- The first entries of an old trail were hashed without their time.
+        WHEN hash NOT IN (
+                encode(sha256(convert_to(concat_ws('|', prev_hash, seq, {WRITTEN_AT}, content), 'UTF8')), 'hex'),
+                encode(sha256(convert_to(concat_ws('|', prev_hash, seq, content), 'UTF8')), 'hex'))
+            THEN 'has another content or time than was hashed'
         WHEN (content::jsonb ->> 'actor', content::jsonb ->> 'action', content::jsonb ->> 'object_kind',
               coalesce(content::jsonb ->> 'object_id', '')) <> (actor, action, object_kind, coalesce(object_id::text, ''))
             THEN 'has columns that say something else than its content'

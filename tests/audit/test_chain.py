@@ -112,6 +112,7 @@ def test_many_writers_at_once_leave_one_unbroken_chain(tables: None) -> None:
     ("damage", "says"),
     [
         ("UPDATE audit_auditentry SET content = replace(content, 'Zoë', 'Zoe') WHERE seq = 3", "entry 3 has another content"),
+        ("UPDATE audit_auditentry SET at = at - interval '1 day' WHERE seq = 3", "entry 3 has another content or time"),
         ("DELETE FROM audit_auditentry WHERE seq = 3", "entry 4 is missing: entry 4 follows entry 2"),
         ("UPDATE audit_auditentry SET actor = 'eve' WHERE seq = 3", "entry 3 has columns that say something else"),
         (
@@ -126,6 +127,20 @@ def test_whoever_tampers_is_named_at_the_first_broken_link(tables: None, damage:
         append(n)
     tamper(damage)
     assert broken()["audit_chain_is_unbroken"][0].startswith(says)
+
+
+def test_an_old_trail_that_was_hashed_without_times_goes_on(tables: None, tmp_path: Path) -> None:
+    append()
+    tamper(
+        """UPDATE audit_auditentry
+           SET hash = encode(sha256(convert_to(prev_hash || '|' || seq || '|' || content, 'UTF8')), 'hex') WHERE seq = 1"""
+    )
+    append(1)
+    assert not broken()
+    export(tmp_path / "old")
+    assert verified(tmp_path / "old")[0] == 0
+    tamper("UPDATE audit_auditentry SET at = at - interval '1 day' WHERE seq = 2")
+    assert broken()["audit_chain_is_unbroken"][0].startswith("entry 2 has another content or time")
 
 
 def test_a_trail_cut_off_at_its_end_misses_its_anchor(tables: None) -> None:
@@ -161,6 +176,8 @@ def test_an_export_is_verified_by_its_own_script(tables: None, tmp_path: Path) -
     ("change", "says"),
     [
         (lambda lines: [lines[0], lines[1].replace("ann1", "ann7"), *lines[2:]], "entry 2 has another content"),
+        (lambda lines: [lines[0], lines[1].replace('"at": "2', '"at": "1'), *lines[2:]], "entry 2 has another content or time"),
+        (lambda lines: [lines[0], lines[1].replace('"at": ', '"at":'), *lines[2:]], "not the file the manifest was made for"),
         (lambda lines: [lines[0], *lines[2:]], "entry 2 is missing"),
         (lambda lines: [lines[1], lines[0], *lines[2:]], "entry 1 is missing"),
         (lambda lines: lines[:-1], "the export ends after 3 of 4 entries"),
