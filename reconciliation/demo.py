@@ -84,8 +84,8 @@ class BreakStories:
         Billing forgets with each start, and the ERP does not: what a demo before this one has left is known first.
         """
         if Invoice.objects.filter(legal_entity=self.company.entity).exists():
-            before = wait_for(lambda: self._scan(None), 120)
-            wait_for(partial(self._is_over, before), 120)
+            before = wait_for(lambda: self._scan(None))
+            wait_for(partial(self._is_over, before))
             self.before = set(self._open().values_list("pk", flat=True))
         biller, plans, cashier = self.company.biller, self.company.catalog.plans, self.desk.cashier
         month, year = plans["team-month-usd"], plans["team-year-eur"]
@@ -109,7 +109,7 @@ class BreakStories:
         """Do it while the webhooks of billing go to nobody; the id of what the break is about."""
         if told is TOLD[0]:
             for sale in self.sales.values():
-                wait_for(partial(self._is_posted, sale), 120)
+                wait_for(partial(self._is_posted, sale))
             left = SWEEPS_EVERY - time.time() % SWEEPS_EVERY
             time.sleep(left + WEBHOOKS_TAKE if left < ROOM else 0)
             self.demo.redirect(False)

@@ -43,6 +43,7 @@ class Biller:
         self.session = requests.Session()
         self.session.trust_env = False
         self.session.auth = (api_key, "")
+        self.session.headers["Connection"] = "close"  # a server may end an idle one just as a sale is on its way
 
     def deliver_to(self, url: str, secret: str, *, is_real: bool) -> None:
         """Have webhooks sent there, signed."""

@@ -46,7 +46,7 @@ class CreditStories:
         """Customers write, and nobody answers yet: the clock of the promise runs while other stories are told."""
         for who, incident in (("Blue Yonder", ""), ("Lucerne", INCIDENT), ("Margie's Travel", "")):
             customer = self.desk.cashier.sell(who, self.desk.plan).customer
-            wait_for(partial(xref.find, self.desk.billing.pk, "party", customer), 60)
+            wait_for(partial(xref.find, self.desk.billing.pk, "party", customer))
             self._open(f"{who}: nothing works", customer, incident)
         first = self.cases["Lucerne: nothing works"]
         customer = self.desk.customer.read("issue", first.issue)["billing_customer"]
@@ -76,7 +76,7 @@ class CreditStories:
     def answer_again(self) -> Case:
         """The second case of an incident is answered once the first one has its credit."""
         first = self.cases["Lucerne: nothing works"]
-        wait_for(lambda: self._credit(first), 90)
+        wait_for(lambda: self._credit(first))
         return self.answer("Lucerne: the same again")
 
     def ask_for_goodwill(self) -> Case:

@@ -57,22 +57,21 @@ class InvoiceStories:
     # acts ----------------------------------------------------------------------------------------------------
 
     def kill_a_worker(self) -> Sale:
-        """Sell, and kill whichever process posts the invoice while the call is on its way."""
-        sale = self.biller.sell("Contoso Ltd", self.catalog.plans["team-month-usd"], quantity=2, tax_rate=self.vat20)
-
-        def posting() -> Step | None:
-            return Step.objects.filter(run__subject_id=sale.invoice, name="post", state="running").first()
-
-        step = wait_for(posting, 60)
-        os.kill(int(step.worker.rpartition(":")[2]), signal.SIGKILL)
-        self.log(f"       killed worker {step.worker} during {step.name}")
-        return sale
+        """Sell, and kill whichever process posts the invoice while the call is on its way; sell again when it was too quick."""
+        while True:
+            sale = self.biller.sell("Contoso Ltd", self.catalog.plans["team-month-usd"], quantity=2, tax_rate=self.vat20)
+            posts = Step.objects.filter(run__subject_id=sale.invoice, name="post", state__in=("running", "done"))
+            step = wait_for(posts.all().first)
+            if step.state == "running":
+                os.kill(int(step.worker.rpartition(":")[2]), signal.SIGKILL)
+                self.log(f"       killed worker {step.worker} during {step.name}")
+                return sale
 
     def deliver_five_times(self) -> Sale:
         """Sell, and deliver the webhook again and again, correctly signed."""
         sale = self.biller.sell("Adventure Works", self.catalog.plans["team-month-usd"], tax_rate=self.vat20)
         came = InboxEvent.objects.filter(connection=self.company.billing, kind="invoice.payment_succeeded", subject_id=sale.invoice)
-        body = bytes(wait_for(came.first, 30).body)
+        body = bytes(wait_for(came.all().first).body)
         secret = self.company.billing.live_webhook_secrets()[0]
         for _ in range(5):
             headers = {
@@ -92,7 +91,7 @@ class InvoiceStories:
         """An invoice is posted, then voided in billing; the void is found by the next sweep."""
         sale = self.biller.sell("Litware Inc", self.catalog.plans["team-month-usd"], tax_rate=self.vat20, card=DECLINED_CARD)
         self._sweep()
-        wait_for(lambda: self._state(sale) in ("posted", CONFIRMED), 90)
+        wait_for(lambda: self._state(sale) in ("posted", CONFIRMED))
         self.biller.void(sale.invoice)
         self._sweep()
         return sale
@@ -101,7 +100,7 @@ class InvoiceStories:
         """Sell a product finance knows nothing of; when the hub asks, rosa maps it and felix approves."""
         sale = self.biller.sell("Proseware", self.catalog.plans["beta-month-usd"], quantity=5)
         product = self.catalog.unmapped_product
-        item = wait_for(lambda: self._question(product), 60)
+        item = wait_for(lambda: self._question(product))
         self.log(f"       the hub asks: {item.title}")
         self.log(f"       mapped and approved: {self.company.map_product(product)} waiting steps go on")
         return sale

@@ -19,6 +19,8 @@ from connectors.sdk.errors import VendorError
 Found = TypeVar("Found")
 PATIENCE = 420.0
 """Seconds until a story that has not ended counts as failed; the longest waits for a lease and a quiet period."""
+ACT_PATIENCE = 180.0
+"""Seconds an act waits for what comes before it. On a busy machine each step may take ten times as long as on a quiet one."""
 
 
 @dataclass(frozen=True)
@@ -44,30 +46,42 @@ class Story:
 
 
 class Storyteller:
-    """Tells the stories against a running hub. `log` takes the progress and the summary."""
+    """Tells stories against a running hub, one telling after another. `log` takes the progress and the tables."""
 
-    def __init__(self, stories: Sequence[Story], log: Callable[[str], None]) -> None:
-        self.stories, self.log = stories, log
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self.log = log
+        self.told: list[Story] = []
 
-    def tell(self) -> int:
-        """Act, watch, print the table; returns 0 when every story is where it should be."""
+    def tell(self, stories: Sequence[Story]) -> None:
+        """Act, watch until each is where it should be or time is up, print the table."""
         began = time.monotonic()
-        for story in self.stories:
-            self.log(f"story: {story.title}")
-            try:
-                story.told = story.act()
-            except (requests.RequestException, VendorError, StopIteration, TimeoutError) as error:
-                story.seen = Seen("could not be told", repr(error)[:80])
-        while time.monotonic() - began < PATIENCE:
-            close_old_connections()
-            for story in self.stories:
-                if story.told is not None and story.ended_after is None:
-                    self._look(story, began)
-            if all(story.ended_after is not None for story in self.stories if story.told is not None):
+        for story in stories:
+            self._act(story)
+        while going := [story for story in stories if story.told is not None and story.ended_after is None]:
+            if time.monotonic() - began > PATIENCE:
                 break
+            close_old_connections()
+            for story in going:
+                self._look(story, began)
             time.sleep(1)
-        self._print()
-        return 0 if all(story.ended_after is not None for story in self.stories) else 1
+        self._print(stories)
+        self.told += stories
+
+    def sum_up(self) -> int:
+        """Say how all tellings ended, naming what failed; returns 0 when every story is where it should be."""
+        failed = [story for story in self.told if story.ended_after is None]
+        self.log("")
+        self.log(f"{len(self.told) - len(failed)} of {len(self.told)} stories are where they should be")
+        for story in failed:
+            self.log(f"NOT WHERE IT SHOULD BE: {story.title}: should be {story.end}, is {story.seen.state}: {story.seen.words}")
+        return 1 if failed else 0
+
+    def _act(self, story: Story) -> None:
+        self.log(f"story: {story.title}")
+        try:
+            story.told = story.act()
+        except (requests.RequestException, VendorError, StopIteration, OSError) as error:
+            story.seen = Seen("could not be told", repr(error))
 
     def _look(self, story: Story, began: float) -> None:
         try:
@@ -77,19 +91,19 @@ class Storyteller:
         if story.seen.is_right:
             story.ended_after = time.monotonic() - began
 
-    def _print(self) -> None:
-        width = max(len(story.title) for story in self.stories)
+    def _print(self, stories: Sequence[Story]) -> None:
+        width = max(len(story.title) for story in stories)
         self.log("")
         self.log(f"{'story':<{width}}  {'should be':<10}  {'is':<10}  {'after':>6}  in the systems' own books")
-        for story in self.stories:
+        for story in stories:
             after = f"{story.ended_after:.0f} s" if story.ended_after is not None else "-"
             verdict = "" if story.ended_after is not None else "   ← NOT WHERE IT SHOULD BE"
             state = story.seen.state or "-"
             self.log(f"{story.title:<{width}}  {story.end:<10}  {state:<10}  {after:>6}  {story.seen.words}{verdict}")
 
 
-def wait_for(look: Callable[[], Found | None], seconds: float) -> Found:
-    """Look until something is found. Raises TimeoutError."""
+def wait_for(look: Callable[[], Found | None], seconds: float = ACT_PATIENCE) -> Found:
+    """Look until something is found. Raises TimeoutError, which says where the looking was done."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         close_old_connections()
@@ -97,4 +111,4 @@ def wait_for(look: Callable[[], Found | None], seconds: float) -> Found:
         if found:
             return found
         time.sleep(0.05)
-    raise TimeoutError(f"nothing after {seconds:.0f} s")
+    raise TimeoutError(f"nothing after {seconds:.0f} s from {getattr(look, '__qualname__', look)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,16 +31,16 @@ class Person:
     def say(self, issue: str, text: str) -> str:
         """A message on the issue, which Roundup mails to everyone on its nosy list; its id."""
         message = self._message(text)
-        self.set(issue, messages=[*self.messages(issue), message])
+        self._change("PATCH", issue, lambda before: {"messages": [*(row["id"] for row in before["messages"]), message]})
         return message
 
     def set(self, issue: str, **values: Any) -> None:
         """Change properties of the issue: links by name or id."""
-        self._change("PATCH", issue, values)
+        self._change("PATCH", issue, lambda before: values)
 
     def retire(self, issue: str) -> None:
         """Delete the issue, as far as Roundup deletes. Only an administrator may."""
-        self._change("DELETE", issue, {})
+        self._change("DELETE", issue, lambda before: {})
 
     def messages(self, issue: str) -> list[str]:
         """The ids of the issue's messages."""
@@ -53,9 +54,17 @@ class Person:
     def _message(self, text: str) -> str:
         return str(self._call("POST", "data/msg", {"content": text, "author": self.id, "date": "."})["id"])
 
-    def _change(self, method: str, issue: str, values: dict[str, Any]) -> None:
-        etag = self._call("GET", f"data/issue/{issue}?@fields=title")["@etag"]
-        self._call(method, f"data/issue/{issue}", values, {"If-Match": etag})
+    def _change(self, method: str, issue: str, values: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Change what was read. Somebody else, the hub say, may have been quicker: then read again, as a person would."""
+        while True:
+            before = self._call("GET", f"data/issue/{issue}?@verbose=3")
+            try:
+                self._call(method, f"data/issue/{issue}", values(before["attributes"]), {"If-Match": before["@etag"]})
+            except requests.HTTPError as refused:
+                if refused.response.status_code != requests.codes.precondition_failed:
+                    raise
+            else:
+                return
 
     def _call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> dict[str, Any]:
         answer = self._session.request(method, self._rest + path, json=body, headers=headers, timeout=10)
