@@ -335,6 +335,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in ({"Content-Type": "application/json"} | dict(answer.headers)).items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(answer.body)))
+        if self.close_connection:  # whoever asked for that and is not told so sends the next request into a closing connection
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(answer.body)
         self.wfile.flush()

@@ -115,3 +115,8 @@ def test_test_time_goes_only_forward(twin: Counter) -> None:
     after = post(f"{twin.url}/_twin/clock", json={"advance": 3600}).json()["now"]
     assert 3600 <= after - before < 3660
     assert post(f"{twin.url}/_twin/clock", json={"advance": -1}).status_code == 400
+
+
+def test_who_asks_for_the_connection_to_be_closed_is_told_that_it_is(twin: Counter) -> None:
+    assert requests.get(twin.url, headers={"Connection": "close"}, timeout=5).headers["Connection"] == "close"
+    assert "Connection" not in requests.get(twin.url, timeout=5).headers
