@@ -11,10 +11,10 @@ class ReconciliationConfig(AppConfig):
         from hub import bench
         from hub.flows import register
         from hub.runtime import chapters
-        from reconciliation import flows, schedule
         from reconciliation.mending import mend_flow, restate_flow
+        from reconciliation.scanning import scan_flow, schedule
 
-        register(flows.FLOW, mend_flow.FIRST, mend_flow.FLOW, restate_flow.FLOW)
+        register(scan_flow.FLOW, mend_flow.FIRST, mend_flow.FLOW, restate_flow.FLOW)
         bench.register("reconcile", "reconciliation.bench")
         chapters.register("reconciliation.demo")
         post_migrate.connect(schedule.install)

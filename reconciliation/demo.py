@@ -23,9 +23,11 @@ from hub.admin_ui import money
 from hub.demo import Demo
 from hub.demo.biller import DECLINED_CARD, Sale
 from hub.demo.stories import Seen, Story, wait_for
-from reconciliation import concluding, mending, scanning, working
+from reconciliation import mending, scanning
+from reconciliation.breaking import working
 from reconciliation.models import Break, Mend, Scan
 from reconciliation.models.breaks import OPEN_BREAK
+from reconciliation.scanning import concluding
 
 WEBHOOKS_TAKE = 3.0
 """Seconds until localstripe has sent, to nobody, what it sends one second late."""

@@ -6,8 +6,10 @@ from celery import shared_task
 from django.utils import timezone
 
 from hub.tasks import Beat
-from reconciliation import concluding, mending, overdue, pruning, scanning, schedule
+from reconciliation import mending, scanning
+from reconciliation.breaking import overdue
 from reconciliation.mending import automatic
+from reconciliation.scanning import concluding, pruning, schedule
 
 HOURS = 3600
 

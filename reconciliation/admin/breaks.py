@@ -18,10 +18,11 @@ from django.utils.http import urlencode
 from canonical.models import LegalEntity
 from hub.admin.panels import Panel, transitions
 from hub.admin_ui import Choices, Problem, ReadOnlyAdmin, button, link, money, pretty
-from reconciliation import mending, overdue, working
+from reconciliation import mending
 from reconciliation.admin import together
 from reconciliation.admin.compare import compare
 from reconciliation.admin.words import PAIR_TITLES, age, carried_out, mark, pair_title, proof, sums
+from reconciliation.breaking import overdue, working
 from reconciliation.mending import credits
 from reconciliation.models import Break, Mend
 from reconciliation.models.breaks import OPEN_BREAK, WORKABLE

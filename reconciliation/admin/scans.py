@@ -22,8 +22,8 @@ from reconciliation.admin import outcomes
 from reconciliation.admin.breaks import EntityFilter
 from reconciliation.admin.compare import number
 from reconciliation.admin.words import FATES, age, mark, pair_title, problem, sums
-from reconciliation.concluding import MATCHING
 from reconciliation.models import Break, Certificate, Scan
+from reconciliation.scanning.concluding import MATCHING
 
 TOLD_APART = ("breaks", "explained", "carried_forward", "red")
 """Of a scan's counts, what is no pair."""

@@ -17,10 +17,11 @@ from hub.credits.models import Credit
 from hub.credits.models.credit import UNDECIDED
 from hub.flows.order_to_cash import OWED
 from hub.models import ReviewItem, Step
-from reconciliation import flows, scanning
+from reconciliation import scanning
 from reconciliation.models import Break, Certificate, CloseTolerance, Mend, Scan
 from reconciliation.models.breaks import OPEN_BREAK
 from reconciliation.people import today
+from reconciliation.scanning import scan_flow
 
 FRESH = timedelta(hours=26)
 """How old the last scan may be: one missed night shows."""
@@ -84,10 +85,10 @@ def _swept(entity: LegalEntity, period: date, scan: Scan | None) -> Gate:
     if scan is None or scan.as_of < ends_at(entity, period):
         return Gate(name, words, False, "no scan was finished after the month's end")
     complete = {
-        flows.name_of(each.connection, each.kind)
+        scan_flow.name_of(each.connection, each.kind)
         for each in Certificate.objects.filter(scan=scan, is_complete=True).select_related("connection")
     }
-    sources = {flows.name_of(source, kind) for source in scanning.connections_of(entity) for kind in source.spec.extracts}
+    sources = {scan_flow.name_of(source, kind) for source in scanning.connections_of(entity) for kind in source.spec.extracts}
     missing = sorted(sources - complete)
     return Gate(name, words, not missing, f"without a complete certificate: {', '.join(missing)}" if missing else "", len(missing))
 

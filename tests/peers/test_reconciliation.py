@@ -33,8 +33,10 @@ from hub.demo.peers.roundup import RoundupPeer
 from hub.demo.peers.roundup_people import Person
 from hub.demo.peers.tryton import TrytonInfo
 from hub.models import ReviewItem, Run
-from reconciliation import concluding, scanning, working
+from reconciliation import scanning
+from reconciliation.breaking import working
 from reconciliation.models import Break, Outcome, Scan
+from reconciliation.scanning import concluding
 from tests.flows.test_real_peers import localstripe  # noqa: F401
 from tests.reconciliation.mends import kinds, mended, open_breaks
 from tests.reconciliation.staff import person

@@ -12,9 +12,10 @@ from connectors.clients import client_for
 from connectors.sdk.http import Call
 from hub import roles, rulebook
 from hub.models import Run
-from reconciliation import concluding, scanning
+from reconciliation import scanning
 from reconciliation.mending import approve, plans, propose, settle_mends
 from reconciliation.models import Break, Mend, MendRule, Scan
+from reconciliation.scanning import concluding
 from tests.reconciliation.staff import person
 from tests.support.time import work
 from tests.support.world import World

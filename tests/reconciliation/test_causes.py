@@ -14,8 +14,8 @@ from django.test.utils import CaptureQueriesContext
 from canonical.models import ExternalRef, Transition
 from hub import review
 from hub.models import InboxEvent, Run, Step
-from reconciliation import causes
-from reconciliation.causes import Facts, judge
+from reconciliation.breaking import causes
+from reconciliation.breaking.causes import Facts, judge
 from reconciliation.models import Break, Scan
 from tests.reconciliation import vendor
 from tests.reconciliation.world import connection, entity, fill, scan

@@ -19,8 +19,9 @@ from connectors.models import Connection
 from hub import roles
 from hub.credits.models import Notice
 from hub.models import AccountingRule, CodeMapping
-from reconciliation import mending, overdue
+from reconciliation import mending
 from reconciliation.admin.together import address
+from reconciliation.breaking import overdue
 from reconciliation.mending import planning, together
 from reconciliation.mending.plan import Plan
 from reconciliation.models import Break, Mend, MendRule, ReadingRow

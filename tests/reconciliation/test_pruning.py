@@ -7,8 +7,9 @@ from unittest import mock
 
 from django.utils import timezone
 
-from reconciliation import invariants, pruning
+from reconciliation import invariants
 from reconciliation.models import Break, PeriodClose, Scan
+from reconciliation.scanning import pruning
 from tests.reconciliation import vendor
 from tests.reconciliation.world import entity, fill, scan
 

@@ -20,8 +20,9 @@ from hub import answers
 from hub.audit.models import AuditEntry
 from hub.engine import crash
 from hub.models import ReviewItem, Run
-from reconciliation import concluding, invariants, matching, scanning, storing
+from reconciliation import invariants, matching, scanning
 from reconciliation.models import Certificate, Scan
+from reconciliation.scanning import concluding, storing
 from tests.reconciliation import vendor
 from tests.reconciliation.world import billed, booked, connection, end, entity, fill, readings, scan
 from tests.support.crashes import CRASHES

@@ -16,8 +16,9 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 from canonical.models import move
 from hub.celery import app
 from hub.models import Slot
-from reconciliation import scanning, schedule, tasks
+from reconciliation import scanning, tasks
 from reconciliation.models import Scan
+from reconciliation.scanning import schedule
 from tests.reconciliation import vendor
 from tests.reconciliation.world import connection, end, entity, fill
 from tests.support.threads import at_once

@@ -11,8 +11,9 @@ from django.utils import timezone
 from canonical.models import LegalEntity
 from canonical.readings import Reading
 from connectors.models import Connection
-from reconciliation import concluding, scanning
+from reconciliation import scanning
 from reconciliation.models import Scan
+from reconciliation.scanning import concluding
 from tests.reconciliation import vendor
 from tests.support.time import work
 

@@ -15,9 +15,10 @@ from canonical.models import LegalEntity
 from hub.engine import pump
 from hub.engine.worker import Worker
 from hub.models import ReviewItem
-from reconciliation import concluding, scanning
+from reconciliation import scanning
 from reconciliation.models import Break, Scan
 from reconciliation.models.breaks import OPEN_BREAK
+from reconciliation.scanning import concluding
 
 POLL = 0.5
 """Seconds between looks while others do the work, or a vendor asked for patience."""

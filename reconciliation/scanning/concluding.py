@@ -21,8 +21,10 @@ from django.utils import timezone
 
 from canonical.models import move
 from hub.audit import chain as audit
-from reconciliation import breaking, causes, matching, scanning, storing
+from reconciliation import breaking, matching, scanning
+from reconciliation.breaking import causes
 from reconciliation.models import Scan
+from reconciliation.scanning import storing
 
 log = structlog.get_logger("reconciliation")
 

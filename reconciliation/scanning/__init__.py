@@ -1,7 +1,7 @@
 """Scans: begun for a legal entity, read source by source through the engine, ended by their result or by a person.
 
-    begin ──▶ reading: one run a page, sources side by side (`reconciliation.flows`)
-              ──▶ matching: carry forward, match, store breaks, explain (`reconciliation.concluding`) ──▶ done
+    begin ──▶ reading: one run a page, sources side by side (`reconciliation.scanning.scan_flow`)
+              ──▶ matching: carry forward, match, store breaks, explain (`reconciliation.scanning.concluding`) ──▶ done
     a person, or a source that was given up ──▶ failed
 
 Which sources there are is decided when a scan begins: everything that the entity's live connections can extract.
@@ -25,8 +25,8 @@ from hub import answers, inbox
 from hub.audit import chain as audit
 from hub.models import ReviewItem, Run
 from hub.models.work import OPEN_RUN
-from reconciliation import flows
 from reconciliation.models import Certificate, Scan
+from reconciliation.scanning import scan_flow
 
 log = structlog.get_logger("reconciliation")
 
@@ -62,7 +62,7 @@ def begin(entity: LegalEntity, *, full: bool, by: str, missed: Sequence[str] = (
     since = before.as_of - OVERLAP if before else None
     proven = set(before.certificates.filter(is_complete=True).values_list("connection_id", "kind")) if before else set()
     windows = {
-        flows.name_of(source, kind): since.isoformat() if since and (source.pk, kind) in proven else None
+        scan_flow.name_of(source, kind): since.isoformat() if since and (source.pk, kind) in proven else None
         for source, kind in sources
     }
     with transaction.atomic():
@@ -80,10 +80,10 @@ def begin(entity: LegalEntity, *, full: bool, by: str, missed: Sequence[str] = (
             raise AlreadyRunning(running) from None
         together = uuid.uuid4()
         for source, kind in sources:
-            window = {"since": windows[flows.name_of(source, kind)], "until": as_of.isoformat()}
-            context = {"kind": kind, "window": window, **flows.FIRST_PAGE}
+            window = {"since": windows[scan_flow.name_of(source, kind)], "until": as_of.isoformat()}
+            context = {"kind": kind, "window": window, **scan_flow.FIRST_PAGE}
             inbox.start(
-                flows.FLOW, connection=source, subject_kind="scan", subject_id=str(scan.pk), by=by, context=context,
+                scan_flow.FLOW, connection=source, subject_kind="scan", subject_id=str(scan.pk), by=by, context=context,
                 correlation_id=together,
             )  # fmt: skip
     log.info("scan_begun", scan=scan.pk, entity=entity.code, full=before is None, sources=len(sources), missed=list(missed))
@@ -98,13 +98,13 @@ def connections_of(entity: LegalEntity) -> list[Connection]:
 
 def runs_of(scan: Scan) -> Any:
     """The engine's runs that read for a scan, oldest first."""
-    return Run.objects.filter(flow=flows.FLOW.name, subject_kind="scan", subject_id=str(scan.pk)).order_by("id")
+    return Run.objects.filter(flow=scan_flow.FLOW.name, subject_kind="scan", subject_id=str(scan.pk)).order_by("id")
 
 
 def red(scan: Scan) -> list[str]:
     """The sources whose certificate says that something was lost."""
     incomplete = Certificate.objects.filter(scan=scan, is_complete=False).select_related("connection")
-    return sorted(flows.name_of(certificate.connection, certificate.kind) for certificate in incomplete)
+    return sorted(scan_flow.name_of(certificate.connection, certificate.kind) for certificate in incomplete)
 
 
 def fail(scan: Scan, *, by: str, reason: str) -> None:

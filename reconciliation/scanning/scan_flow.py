@@ -21,8 +21,8 @@ from hub import inbox
 from hub.audit import chain as audit
 from hub.engine.flow import Flow, Read
 from hub.models import Run
-from reconciliation import storing
 from reconciliation.models import Certificate, Scan
+from reconciliation.scanning import storing
 
 log = structlog.get_logger("reconciliation")
 
