@@ -22,7 +22,7 @@ from hub.admin.desk_words import Elsewhere, elsewhere, standing, sums
 from hub.admin_ui import link, money
 from hub.audit.models import AuditEntry
 from hub.credits import duplicates
-from hub.credits.models import Approval, Credit, CreditRule
+from hub.credits.models import Approval, Credit, CreditPolicy, CreditRule
 from hub.models import Run
 
 RELATED = (
@@ -112,8 +112,10 @@ def web(url: str) -> str:
 
 def share(credit: Credit) -> str:
     """The net amount as a share of the subscription's monthly value, as it was when it was computed; '' when unknown."""
-    said = _part(credit.calculation, "facts").get("monthly")
-    worth, currency = said if isinstance(said, list) and len(said) == 2 else (None, "")
+    facts = _part(credit.calculation, "facts")
+    is_billed = credit.policy is not None and credit.policy.monthly_value == CreditPolicy.MonthlyValue.BILLED
+    said = (facts.get("billed") if is_billed else None) or facts.get("monthly")
+    worth, currency = said[:2] if isinstance(said, list) and len(said) >= 2 else (None, "")
     monthly = number(worth)
     if not monthly or currency != credit.currency:
         return ""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
+from dateutil.relativedelta import relativedelta
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from canonical import xref
-from canonical.models import Entitlement, ExternalRef, Invoice, InvoiceLine, Party, Subscription, SubscriptionItem, SupportCase
+from canonical.models import Entitlement, ExternalRef, InvoiceLine, Party, Subscription, SubscriptionItem, SupportCase
 from canonical.money import Money, round_money
 from connectors.models import Connection
 from hub.booking import in_force
 from hub.credits.models import SlaTerms
+from hub.credits.policy import Billed
 
 SUPPORT = "support"
 """Feature of the entitlements that are concluded from subscriptions."""
@@ -98,24 +102,53 @@ def value_of(items: Iterable[SubscriptionItem], currency: str) -> Money | None:
     return Money(rounded, currency) if rounded > 0 else None
 
 
-def billed_a_month(subscription: Subscription) -> tuple[Invoice, Money] | None:
-    """About what its newest invoice bills a month, discounts taken off, for what recurs and is not usage; None when none says.
+def billed(subscription: Subscription, on: date) -> Billed | None:
+    """What the newest invoice issued by a day bills a month, discounts off, for what recurs and is not usage.
 
-    A service period that is no number of whole months counts by its days, and so is some percent off.
+    Of invoices that are all later, the first. None when no invoice has a line for it. Net of tax, rounded once. A service
+    period that is no number of whole months counts by its days.
     """
-    fixed = subscription.items.filter(ended=False, price__usage_based=False).exclude(price__interval="").values("product")
-    lines = InvoiceLine.objects.filter(
-        invoice__subscription=subscription, invoice__voided_on=None, proration=False, product__in=fixed,
-        service_to__gte=F("service_from"),
-    )  # fmt: skip
-    newest = lines.order_by("-invoice__issued_on", "-invoice__pk").select_related("invoice").first()
-    if newest is None:
-        return None
-    invoice, worth = newest.invoice, Decimal(0)
-    for net, first, last in lines.filter(invoice=invoice).values_list("net", "service_from", "service_to"):
-        if first and last:
-            worth += net / _months(first, last + timedelta(days=1))
-    return invoice, Money(round_money(worth, invoice.currency), invoice.currency)
+    return Billings([subscription.pk]).of(subscription.pk, on)
+
+
+class Billings:
+    """What is billed for several subscriptions, read in one query."""
+
+    def __init__(self, subscriptions: Sequence[int]) -> None:
+        fixed = SubscriptionItem.objects.filter(
+            subscription=OuterRef("invoice__subscription"), product=OuterRef("product"), ended=False, price__usage_based=False
+        ).exclude(price__interval="")
+        lines = InvoiceLine.objects.filter(
+            Exists(fixed), invoice__subscription__in=subscriptions, invoice__voided_on=None, proration=False,
+            service_to__gte=F("service_from"),
+        ).order_by("invoice__issued_on", "invoice__pk")  # fmt: skip
+        self._invoices: dict[int, dict[int, _Invoice]] = defaultdict(dict)
+        for line in lines.values_list(
+            "invoice__subscription", "invoice", "invoice__issued_on", "invoice__number", "invoice__currency", "net",
+            "service_from", "service_to", named=True,
+        ):  # fmt: skip
+            told = self._invoices[line.invoice__subscription].setdefault(
+                line.invoice, _Invoice(line.invoice__issued_on, line.invoice__number or str(line.invoice), line.invoice__currency)
+            )
+            assert line.service_from and line.service_to, "the query asks for both"
+            told.worth += line.net / _months(line.service_from, line.service_to + timedelta(days=1))
+
+    def of(self, subscription: int, on: date) -> Billed | None:
+        """As `billed`."""
+        known = list(self._invoices[subscription].values())
+        if not known:
+            return None
+        told = [each for each in known if each.issued_on is not None and each.issued_on <= on]
+        one = told[-1] if told else known[0]
+        return Billed(Money(round_money(one.worth, one.currency), one.currency), one.number)
+
+
+@dataclass(slots=True)
+class _Invoice:
+    issued_on: date | None
+    number: str
+    currency: str
+    worth: Decimal = Decimal(0)
 
 
 def subscriptions(party: Party, at: datetime) -> QuerySet[Subscription]:
@@ -132,9 +165,10 @@ def plans(subscription: Subscription, on: date) -> list[str]:
 
 
 def _months(begin: date, end: date) -> Decimal:
-    """How many months there are between a day and the day after the last."""
-    if begin.day == end.day:
-        return Decimal((end.year - begin.year) * 12 + end.month - begin.month)
+    """How many months there are between a day and the day after the last; from the 31st on, months end with their last day."""
+    whole = (end.year - begin.year) * 12 + end.month - begin.month
+    if end == begin + relativedelta(months=whole) or begin == end - relativedelta(months=whole):
+        return Decimal(whole)
     return (end - begin).days / MONTHS["day"]
 
 

@@ -10,8 +10,9 @@ from django.db.models import Min
 
 from canonical.models import Party
 from canonical.money import Money, round_money
-from hub.credits import duplicates, entitling, exchange
+from hub.credits import duplicates, exchange
 from hub.credits.models import Credit
+from hub.credits.policy import Facts
 
 NEW = timedelta(days=90)
 """How long a customer is new."""
@@ -88,16 +89,13 @@ def _platform_sla(credit: Credit) -> Iterator[str]:
 
 
 def _discounted(credit: Credit) -> Iterator[str]:
-    """Policies give shares of the list price; whoever pays less may be given less."""
-    if credit.subscription is None:
+    """Where the policy gives shares of the list price, whoever pays less may be given less."""
+    if "facts" not in credit.calculation or credit.policy is None or credit.policy.monthly_value != "listed":
         return
-    listed, billed = entitling.monthly_value(credit.subscription), entitling.billed_a_month(credit.subscription)
-    if listed is None or billed is None:
-        return
-    invoice, paid = billed
-    if paid.currency == listed.currency and paid.amount < listed.amount * LISTED:
-        which = invoice.number or invoice.pk
-        yield f"Invoice {which} bills about {paid} a month; the policy gives shares of the list price, {listed}."
+    facts = Facts.from_json(credit.calculation["facts"])
+    listed, paid = facts.monthly, facts.billed
+    if listed and paid and paid.value.currency == listed.currency and paid.value.amount < listed.amount * LISTED:
+        yield f"Invoice {paid.invoice} bills {paid.value} a month; the policy gives shares of the list price, {listed}."
 
 
 def _no_rule(credit: Credit) -> Iterator[str]:

@@ -151,7 +151,7 @@ class _Past:
         customer, case, money = one.customer, one.case, one.customer.monthly
         facts = policy.Facts(
             currency=money.currency, missed=judged.missed_by, reason=asked["reason"] if asked else "", tier=customer.plan,
-            tags=frozenset(case.tags), monthly=money, requested=Decimal(asked["amount"]) if asked else None,
+            tags=frozenset(case.tags), monthly=money, billed=None, requested=Decimal(asked["amount"]) if asked else None,
             has_evidence=bool(asked), **standing.given(one, at),
         )  # fmt: skip
         found = policy.decide(rows.load(row), facts)

@@ -41,7 +41,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The rules and limits of one version. Caps are percent of the monthly value; None: no such cap."""
+    """The rules and limits of one version. Caps are percent of the monthly value; None: no such cap.
+
+    `monthly_value`: `listed`, the list price; or `billed`, what an invoice bills, and the list price where none says.
+    """
 
     label: str
     name: str = ""
@@ -54,6 +57,15 @@ class Policy:
     smallest: Decimal = ZERO
     smallest_currency: str = ""
     settlement: str = "credit_note"
+    monthly_value: str = "listed"
+
+
+@dataclass(frozen=True, slots=True)
+class Billed:
+    """What an invoice bills a month for a subscription, and the invoice's number, or its id without one."""
+
+    value: Money
+    invoice: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,7 @@ class Facts:
     `missed`: reason → minutes late, or percentage points below. `reason`: what somebody asks a credit for, '' when it is
     for whatever was missed; `requested`: the amount they ask for, None: as much as the rules give. `given_*`: net
     amounts of earlier credits in `currency`: for the case, and for the customer in this calendar month and year.
+    `monthly` is the list price of the subscription.
     """
 
     currency: str
@@ -71,6 +84,7 @@ class Facts:
     tier: str = ""
     tags: frozenset[str] = frozenset()
     monthly: Money | None = None
+    billed: Billed | None = None
     requested: Decimal | None = None
     has_evidence: bool = False
     given_case: Decimal = ZERO
@@ -83,18 +97,20 @@ class Facts:
             "currency": self.currency, "missed": {reason: str(by) for reason, by in self.missed.items()},
             "reason": self.reason, "tier": self.tier, "tags": sorted(self.tags),
             "monthly": [str(self.monthly.amount), self.monthly.currency] if self.monthly else None,
+            "billed": [str(self.billed.value.amount), self.billed.value.currency, self.billed.invoice] if self.billed else None,
             "requested": None if self.requested is None else str(self.requested), "has_evidence": self.has_evidence,
             "given_case": str(self.given_case), "given_month": str(self.given_month), "given_year": str(self.given_year),
         }  # fmt: skip
 
     @classmethod
     def from_json(cls, said: Mapping[str, Any]) -> Facts:
-        """What `as_json` wrote."""
-        monthly, requested = said["monthly"], said["requested"]
+        """What `as_json` wrote, now or before facts told what is billed."""
+        monthly, billed, requested = said["monthly"], said.get("billed"), said["requested"]
         return cls(
             currency=said["currency"], missed={reason: Decimal(by) for reason, by in said["missed"].items()},
             reason=said["reason"], tier=said["tier"], tags=frozenset(said["tags"]),
             monthly=Money(Decimal(monthly[0]), monthly[1]) if monthly else None,
+            billed=Billed(Money(Decimal(billed[0]), billed[1]), billed[2]) if billed else None,
             requested=None if requested is None else Decimal(requested), has_evidence=said["has_evidence"],
             given_case=Decimal(said["given_case"]), given_month=Decimal(said["given_month"]),
             given_year=Decimal(said["given_year"]),
@@ -243,7 +259,7 @@ class _Deciding:
         if rule.percent is not None:
             monthly = self._monthly(f"{rule.code} gives a share of it")
             amount = round_money(monthly * rule.percent / 100, self.facts.currency)
-            return amount, f"{plain(rule.percent)} % of {self._money(monthly)} a month = {self._money(amount)}"
+            return amount, f"{plain(rule.percent)} % of {self._money(monthly)} a month{self._source()} = {self._money(amount)}"
         if rule.fixed is None or rule.fixed_currency != self.facts.currency:
             raise _Refused(
                 f"{rule.code} gives {rule.fixed_currency or 'an amount without a currency'}, "
@@ -304,12 +320,23 @@ class _Deciding:
             raise _Refused(f"credits below {self._money(policy.smallest)} are not given")
 
     def _monthly(self, why: str) -> Decimal:
-        monthly = self.facts.monthly
+        billed = self._billed()
+        monthly = billed.value if billed else self.facts.monthly
         if monthly is None:
             raise _Refused(f"no subscription with a monthly value is affected, and {why}")
         if monthly.currency != self.facts.currency:
             raise _Refused(f"the monthly value is in {monthly.currency}, the credit in {self.facts.currency}")
         return monthly.amount
+
+    def _billed(self) -> Billed | None:
+        return self.facts.billed if self.policy.monthly_value == "billed" else None
+
+    def _source(self) -> str:
+        """Where the monthly value is from, when the policy asks for what is billed."""
+        if self.policy.monthly_value == "listed":
+            return ""
+        billed = self._billed()
+        return f", as {billed.invoice} bills," if billed else ", the list price, as no invoice says,"
 
     def _money(self, amount: Decimal) -> str:
         return str(Money(round_money(amount, self.facts.currency), self.facts.currency))

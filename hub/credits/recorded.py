@@ -163,7 +163,7 @@ def _judged(case: SupportCase, clock: Sequence[_Entry], customers: _Customers, p
         return None
     facts = Facts(
         currency=agreed.currency, missed=found.missed_by, tier=plan, tags=frozenset(case.tags),
-        monthly=entitling.value_of(agreed.items.all(), agreed.currency),
+        monthly=entitling.value_of(agreed.items.all(), agreed.currency), billed=customers.billings.of(agreed.pk, on),
     )  # fmt: skip
     assert case.party_id is not None
     return Item(
@@ -183,6 +183,7 @@ class _Customers:
         self._agreed: dict[int, list[Subscription]] = defaultdict(list)
         for agreed in _with_items(Subscription.objects.filter(party__in=parties).order_by("pk")):
             self._agreed[agreed.party_id].append(agreed)
+        self.billings = entitling.Billings([agreed.pk for known in self._agreed.values() for agreed in known])
         named = {case.subscription for case in cases if case.subscription}
         refs = ExternalRef.objects.filter(
             kind="subscription", object_kind="subscription", external_id__in=named, state="active", connection__role="billing"

@@ -35,7 +35,7 @@ def load(row: CreditPolicy) -> Policy:
     return Policy(
         label=row.label, name=str(row), rules=tuple(_rule(rule) for rule in row.rules.all()), cap_case=row.cap_case,
         cap_month=row.cap_month, cap_year=row.cap_year, stacking=row.stacking, excluded=tuple(row.excluded),
-        smallest=row.smallest, smallest_currency=row.smallest_currency, settlement=row.settlement,
+        smallest=row.smallest, smallest_currency=row.smallest_currency, settlement=row.settlement, monthly_value=row.monthly_value,
     )  # fmt: skip
 
 

@@ -122,7 +122,7 @@ def _policy(people: dict[str, Any]) -> None:
         "name": "Service credits", "cap_case": Decimal(50), "cap_month": Decimal(100), "cap_year": Decimal(300),
         "stacking": CreditPolicy.Stacking.HIGHEST, "excluded": [{"tag": "maintenance"}, {"tag": "caused_by_customer"}],
         "smallest": from_minor(100, settings.REPORTING_CURRENCY),
-        "smallest_currency": settings.REPORTING_CURRENCY,
+        "smallest_currency": settings.REPORTING_CURRENCY, "monthly_value": CreditPolicy.MonthlyValue.BILLED,
     }  # fmt: skip
     rules = [
         CreditRule(

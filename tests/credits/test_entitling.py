@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from canonical import xref
-from canonical.models import Entitlement, LegalEntity, Party, Price, Product, Subscription, SubscriptionItem, SupportCase
+from canonical.models import (
+    Entitlement,
+    Invoice,
+    InvoiceLine,
+    LegalEntity,
+    Party,
+    Price,
+    Product,
+    Subscription,
+    SubscriptionItem,
+    SupportCase,
+)
 from canonical.money import Money
 from connectors.models import Connection
 from hub.credits import entitling
 from hub.credits.models import SlaTerms
+from hub.credits.policy import Billed
 from tests.support.world import approved, billing_connection
 
 AT = datetime(2026, 11, 10, 12, tzinfo=UTC)
@@ -172,6 +184,70 @@ def test_items_add_up_and_ended_ones_do_not_count(acme: Party, billing: Connecti
     adds(agreed, "extra", "30", interval="")
     adds(agreed, "more", "0.005", quantity="1")
     assert entitling.monthly_value(agreed) == Money(Decimal("70.00"), "EUR"), "rounded once, half to even"
+
+
+def bills(agreed: Subscription, number: str, net: str, first: date, last: date, **told: Any) -> Invoice:
+    said = {
+        "party": agreed.party, "legal_entity": agreed.legal_entity, "subscription": agreed, "status": "paid", "currency": "EUR",
+        "issued_on": first, "voided_on": told.pop("voided_on", None), "net": 0, "tax": 0, "total": 0,
+    }  # fmt: skip
+    invoice, _ = Invoice.objects.get_or_create(number=number, defaults=said)
+    given = {"product": agreed.items.first().product, **told}  # type: ignore[union-attr]
+    position = invoice.lines.count()
+    InvoiceLine.objects.create(
+        invoice=invoice, external_id=f"il_{position}", position=position, net=Decimal(net), tax=Decimal("9.99"),
+        service_from=first, service_to=last, taxes=[], **given,
+    )  # fmt: skip
+    return invoice
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "net", "worth"),
+    [
+        (date(2026, 11, 1), date(2026, 11, 30), "80", "80.00"),
+        (date(2026, 1, 31), date(2026, 2, 27), "80", "80.00"),
+        (date(2026, 2, 28), date(2026, 3, 30), "80", "80.00"),
+        (date(2026, 4, 30), date(2026, 5, 30), "80", "80.00"),
+        (date(2026, 11, 10), date(2027, 11, 9), "960", "80.00"),
+        (date(2026, 8, 31), date(2026, 11, 29), "240", "80.00"),
+        (date(2026, 11, 1), date(2026, 11, 7), "84", "365.00"),
+        (date(2026, 11, 1), date(2026, 11, 30), "0", "0.00"),
+    ],
+    ids=["month", "to the end of February", "from it", "from the 30th", "year", "quarter", "week", "all of it off"],
+)
+def test_what_is_billed_a_month_is_exact_for_whole_months(
+    first: date, last: date, net: str, worth: str, acme: Party, billing: Connection
+) -> None:
+    agreed = sells(acme, billing)
+    bills(agreed, "IN-1", net, first, last)
+    assert entitling.billed(agreed, last) == Billed(Money(Decimal(worth), "EUR"), "IN-1")
+
+
+def test_the_newest_invoice_of_the_day_says_what_is_billed(acme: Party, billing: Connection) -> None:
+    agreed = sells(acme, billing)
+    for month, net in ((9, "70"), (10, "80"), (11, "90")):
+        bills(agreed, f"IN-{month}", net, date(2026, month, 1), date(2026, month, 28))
+    told = {on: entitling.billed(agreed, on) for on in (date(2026, 8, 1), date(2026, 10, 31), date(2027, 1, 1))}
+    assert [one.invoice for one in told.values() if one] == ["IN-9", "IN-10", "IN-11"]
+
+
+def test_lines_add_up_and_what_does_not_recur_does_not_count(acme: Party, billing: Connection) -> None:
+    agreed = sells(acme, billing)
+    adds(agreed, "extra", "30")
+    adds(agreed, "calls", "1", usage_based=True)
+    month = (date(2026, 11, 1), date(2026, 11, 30))
+    plan, extra, calls = (item.product for item in agreed.items.order_by("pk"))
+    for net, told in (
+        ("80", {"product": plan}), ("25", {"product": extra}), ("500", {"product": calls}), ("7", {"product": None}),
+        ("11", {"product": plan, "proration": True}),
+    ):  # fmt: skip
+        bills(agreed, "IN-1", net, *month, **told)
+    bills(agreed, "IN-2", "1", date(2026, 11, 2), date(2026, 12, 1), voided_on=date(2026, 11, 3))
+    assert entitling.billed(agreed, AT.date()) == Billed(Money(Decimal(105), "EUR"), "IN-1")
+
+
+def test_without_an_invoice_nothing_says_what_is_billed(acme: Party, billing: Connection) -> None:
+    assert entitling.billed(sells(acme, billing), AT.date()) is None
 
 
 def test_billing_is_the_system_that_knows_the_customer(acme: Party, billing: Connection) -> None:

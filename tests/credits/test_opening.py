@@ -13,6 +13,7 @@ from django.db import transaction
 
 from canonical.models import LegalEntity, Party, move
 from connectors import registry
+from hub import rulebook
 from hub.audit.models import AuditEntry
 from hub.credits import opening, payload
 from hub.credits.models import ApprovalRule, Credit, CreditPolicy
@@ -24,6 +25,7 @@ from tests.credits import company as scene
 from tests.credits import factories
 from tests.credits.company import DAY, NOW, OPENED, Company
 from tests.support.threads import at_once
+from tests.support.world import people
 
 HOUR = timedelta(hours=1)
 
@@ -168,16 +170,29 @@ def test_an_invoice_that_is_not_in_the_books_is_flagged(state: str, company: Com
         ("800", date(2026, 2, 28), {"product": None}, False),
     ],
 )
-def test_a_customer_who_pays_less_than_the_list_price_is_flagged(
+def test_a_customer_who_pays_less_than_the_list_price_is_flagged_where_that_counts(
     net: str, until: date, told: dict[str, Any], flagged: bool, company: Company
 ) -> None:
+    maker, checker = people()
+    draft = rulebook.draft_new_version(CreditPolicy.objects.get(), maker)
+    draft.monthly_value, draft.valid_from = "listed", OPENED.date()
+    draft.save()
+    rulebook.approve(draft, checker)
     begun = date(2026, 3, 1) if until.month == 3 else date(2026, 2, 1)
     line = {"service_from": begun, "service_to": until, "product": company.subscription.items.get().product, **told}
     company.invoice(net=net, **line)
     credit = open_credit(company.asked(), at=NOW)
     texts = [flag["text"] for flag in credit.flags if flag["flag"] == "discounted"]
     assert bool(texts) is flagged
-    assert not texts or (texts[0].startswith("Invoice IN-1 bills about ") and "1,000.00 EUR" in texts[0])
+    assert not texts or (texts[0].startswith("Invoice IN-1 bills ") and "1,000.00 EUR" in texts[0])
+
+
+def test_a_customer_is_given_a_share_of_what_the_invoice_of_the_day_bills(company: Company) -> None:
+    period = {"service_from": OPENED.date(), "service_to": (OPENED + 29 * DAY).date()}
+    company.invoice(net="800", product=company.subscription.items.get().product, **period)
+    credit = open_credit(company.missed(company.case(late=2 * HOUR)), at=NOW)
+    assert credit.net == Decimal(80) and "discounted" not in flags(credit)
+    assert any("10 % of 800.00 EUR a month, as IN-1 bills" in line["text"] for line in credit.calculation["decision"]["lines"])
 
 
 @pytest.mark.parametrize(("days", "flagged"), [(89, True), (91, False)])

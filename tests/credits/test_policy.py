@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canonical.money import Money, is_exact, quantum
-from hub.credits.policy import Decision, Facts, Policy, Rule, calculation, decide, rule_for
+from hub.credits.policy import Billed, Decision, Facts, Policy, Rule, calculation, decide, rule_for
 
 D = Decimal
 
@@ -224,15 +224,41 @@ def worlds(draw: st.DrawFn) -> tuple[Policy, Facts]:
         "p", "p", tuple(draw(st.lists(rules(currency), max_size=8, unique_by=lambda one: one.code))),
         draw(cap), draw(cap), draw(cap), draw(st.sampled_from(["highest", "sum"])), (),
         draw(money) / 1000, draw(st.sampled_from(["", currency, "XXX"])),
+        monthly_value=draw(st.sampled_from(["listed", "billed"])),
     )  # fmt: skip
     known = Facts(
         currency=currency, missed=draw(st.dictionaries(st.sampled_from(REASONS[:3]), minutes)),
         tier=draw(st.sampled_from(["", "gold"])), reason=draw(st.sampled_from(["", "", *REASONS])),
         monthly=draw(st.none() | money.map(lambda amount: Money(amount, currency))),
+        billed=draw(st.none() | money.map(lambda amount: Billed(Money(amount, currency), "IN-1"))),
         requested=draw(st.none() | st.decimals(-5, 10**6, places=4)), has_evidence=draw(st.booleans()),
         given_case=draw(money), given_month=draw(money), given_year=draw(money),
     )  # fmt: skip
     return policy, known
+
+
+BILLED = replace(PLAIN, monthly_value="billed", cap_case=D("3"))
+
+
+@pytest.mark.parametrize(
+    ("policy", "known", "amount", "words"),
+    [
+        (PLAIN, {}, "20", "2 % of 1,000.00 USD a month = 20.00 USD"),
+        (BILLED, {}, "16", "2 % of 800.00 USD a month, as IN-7 bills, = 16.00 USD"),
+        (BILLED, {"billed": None}, "20",
+         "2 % of 1,000.00 USD a month, the list price, as no invoice says, = 20.00 USD"),
+        (BILLED, {"missed": {FR: "60"}}, "24", "at most 3 % of the monthly value for a case: 24.00 USD"),
+        (BILLED, {"billed": Billed(Money(D(0), "USD"), "IN-7")}, "0", "nothing is given: the cap for a case is used up"),
+        (BILLED, {"billed": Billed(Money(D(800), "EUR"), "IN-7")}, "0",
+         "nothing is given: the monthly value is in EUR, the credit in USD"),
+    ],
+    ids=["of the list price", "of what is billed", "no invoice", "the caps too", "billed nothing", "another currency"],
+)  # fmt: skip
+def test_a_policy_says_whether_list_price_or_bill_counts(policy: Policy, known: dict[str, Any], amount: str, words: str) -> None:
+    given = {"missed": {FR: "30"}, "billed": Billed(Money(D(800), "USD"), "IN-7"), **known}
+    found = decide(policy, facts("1000 USD", **given))
+    assert found.amount == D(amount)
+    assert any(words in line for line in found.explanation), found.explanation
 
 
 def total(found: Decision) -> Decimal:
@@ -249,12 +275,13 @@ def test_a_decision_adds_up_and_keeps_every_limit(world: tuple[Policy, Facts]) -
     assert bool(found.refused) == (found.amount == 0)
     if known.requested is not None:
         assert found.amount <= max(D(0), known.requested)
+    worth = known.billed.value if known.billed and policy.monthly_value == "billed" else known.monthly
     for percent, before in (
         (policy.cap_case, known.given_case), (policy.cap_month, known.given_month), (policy.cap_year, known.given_year),
     ):  # fmt: skip
         if percent is not None and found.amount:
-            assert known.monthly is not None
-            assert found.amount + before <= known.monthly.amount * percent / 100
+            assert worth is not None
+            assert found.amount + before <= worth.amount * percent / 100
     if found.amount and policy.smallest_currency in ("", known.currency):
         assert found.amount >= policy.smallest
 

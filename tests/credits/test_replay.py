@@ -16,7 +16,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Sum
 from django.test.utils import CaptureQueriesContext
 
-from canonical.models import CaseClock, Entitlement, LegalEntity, Party, SupportCase
+from canonical.models import CaseClock, Entitlement, Invoice, InvoiceLine, LegalEntity, Party, Subscription, SupportCase
 from canonical.money import quantum
 from hub import roles, rulebook
 from hub.audit.models import AuditEntry
@@ -158,6 +158,42 @@ def test_cases_nobody_claimed_are_judged_again_from_their_clocks(past: CreditPol
     assert after[key].given == before[key].given
     assert (after[key].now, after[key].draft) > (before[key].now, before[key].draft)
     assert {name: row for name, row in after.items() if name != key} == {name: row for name, row in before.items() if name != key}
+
+
+def test_a_draft_may_take_what_was_billed_for_the_list_price(past: CreditPolicy) -> None:
+    """A case nobody claimed, of a customer with half the price off."""
+    party = Party.objects.filter(
+        subscriptions__legal_entity__code="history-eu", subscriptions__items__product__family="enterprise"
+    ).first()
+    assert party is not None
+    agreed, opened = party.subscriptions.get(), AT - timedelta(days=10)
+    item = agreed.items.select_related("price").get()
+    invoice = Invoice.objects.create(
+        number="IN-1", party=party, legal_entity=agreed.legal_entity, subscription=agreed, status="paid", currency=agreed.currency,
+        issued_on=(opened - timedelta(days=5)).date(), net=0, tax=0, total=0,
+    )  # fmt: skip
+    assert item.price is not None and item.price.unit_amount is not None
+    InvoiceLine.objects.create(
+        invoice=invoice, external_id="il", position=0, net=item.price.unit_amount * item.quantity / 2, tax=0, taxes=[],
+        product=item.product, service_from=date(2026, 11, 1), service_to=date(2026, 11, 30),
+    )  # fmt: skip
+    nothing = given(past, agreed, "billed")
+    case = SupportCase.objects.create(
+        party=party, subject="Nobody answered", severity="urgent", status="resolved", opened_at=opened,
+        resolved_at=AT - timedelta(days=8),
+    )  # fmt: skip
+    CaseClock.objects.create(case=case, what="first_reply", at=opened + timedelta(hours=30))
+    CaseClock.objects.create(case=case, what="resolved", at=AT - timedelta(days=8))
+    listed, billed = (given(past, agreed, value) - nothing for value in ("listed", "billed"))
+    assert listed > 0 and abs(listed - 2 * billed) <= D("0.04"), "two rules, each rounded to a cent"
+
+
+def given(draft: CreditPolicy, agreed: Subscription, value: str) -> Decimal:
+    """What the draft gives in the subscription's entity and currency, of list prices or of what is billed."""
+    draft.monthly_value = value
+    draft.save()
+    rows = {(row.entity, row.currency): row.draft for row in compared(draft).rows}
+    return rows[agreed.legal_entity.code, agreed.currency]
 
 
 def test_caps_fill_in_the_order_of_time_and_count_the_year_before(past: CreditPolicy) -> None:

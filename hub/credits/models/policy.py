@@ -32,6 +32,7 @@ class CreditPolicy(DatedRule):
     SCOPE: ClassVar[tuple[str, ...]] = ("legal_entity",)
     SAYS: ClassVar[tuple[str, ...]] = (
         "name", "cap_case", "cap_month", "cap_year", "stacking", "excluded", "smallest", "smallest_currency", "settlement",
+        "monthly_value",
     )  # fmt: skip
     PARTS: ClassVar[tuple[str, ...]] = ("rules",)
 
@@ -43,8 +44,16 @@ class CreditPolicy(DatedRule):
         CREDIT_NOTE = "credit_note", "credit note on the invoice, else balance"
         BALANCE = "balance", "customer balance"
 
+    class MonthlyValue(models.TextChoices):
+        LISTED = "listed", "its list price"
+        BILLED = "billed", "what its invoice bills, discounts off; else its list price"
+
     legal_entity = models.ForeignKey(LegalEntity, models.PROTECT, null=True, blank=True, related_name="+")
     name = models.CharField(max_length=200)
+    monthly_value = models.CharField(
+        max_length=6, choices=MonthlyValue.choices, default=MonthlyValue.LISTED,
+        help_text="what percents of the affected subscription's monthly value are taken of",
+    )  # fmt: skip
     cap_case = models.DecimalField(
         max_digits=7, decimal_places=2, null=True, blank=True, help_text="% of the monthly value, per case"
     )
