@@ -125,9 +125,9 @@ def _cases(start: datetime, end: datetime, entities: set[int]) -> Iterator[Item]
     )  # fmt: skip
     promises = Promises()
     for chunk in _chunks(rows.iterator(chunk_size=CHUNK)):
-        customers, clocks = _Customers(chunk), _clocks(chunk)
+        customers, clocks, incidents = _Customers(chunk), _clocks(chunk), _Incidents(chunk, end)
         for case in chunk:
-            item = _judged(case, clocks[case.pk], customers, promises, end)
+            item = _judged(case, clocks[case.pk], customers, promises, end, incidents.outages(case))
             if item is not None and item.entity in entities:
                 yield item
 
@@ -148,7 +148,14 @@ def _clocks(cases: Sequence[SupportCase]) -> dict[int, list[_Entry]]:
     return found
 
 
-def _judged(case: SupportCase, clock: Sequence[_Entry], customers: _Customers, promises: Promises, end: datetime) -> Item | None:
+def _judged(
+    case: SupportCase,
+    clock: Sequence[_Entry],
+    customers: _Customers,
+    promises: Promises,
+    end: datetime,
+    outages: Sequence[sla.Outage],
+) -> Item | None:
     on = case.opened_at.date()
     plan = customers.plan(case, promises, on)
     agreed = customers.subscription(case, plan)
@@ -158,7 +165,7 @@ def _judged(case: SupportCase, clock: Sequence[_Entry], customers: _Customers, p
         return None
     if terms is None or agreed is None:
         return None
-    found = sla.assess(clock, opened_at=case.opened_at, severity=case.severity, terms=terms, at=end)
+    found = sla.assess(clock, opened_at=case.opened_at, severity=case.severity, terms=terms, at=end, outages=outages)
     if not found.missed:
         return None
     facts = Facts(
@@ -170,6 +177,39 @@ def _judged(case: SupportCase, clock: Sequence[_Entry], customers: _Customers, p
         since=case.opened_at, at=case.resolved_at or case.opened_at, party=case.party_id, entity=agreed.legal_entity_id,
         facts=facts, given=Decimal(0), case=case.pk, incident=case.incident, title=case.subject,
     )  # fmt: skip
+
+
+class _Incidents:
+    """What the other cases of the incidents of some cases tell; found as `hub.credits.assessing` does for one."""
+
+    def __init__(self, cases: Sequence[SupportCase], at: datetime) -> None:
+        named = {case.incident for case in cases if case.incident}
+        telling = list(
+            SupportCase.objects.filter(incident__in=named, deleted_at_source=False)
+            .filter(Exists(CaseClock.objects.filter(case=OuterRef("pk"), what="down"))).only("pk", "incident", "opened_at")
+        )  # fmt: skip
+        clocks = _clocks(telling)
+        self._told: dict[str, list[tuple[int, list[sla.Outage]]]] = defaultdict(list)
+        for one in telling:
+            told = sla.outages_of(clocks[one.pk], opened_at=one.opened_at, told_by=f"case {one.pk}", at=at)
+            self._told[one.incident].append((one.pk, told))
+        self._platforms: dict[int, set[int]] = defaultdict(set)
+        refs = ExternalRef.objects.filter(
+            object_kind="support_case", kind="support_case", state=ExternalRef.ACTIVE,
+            object_id__in=[one.pk for one in (*telling, *(case for case in cases if case.incident))],
+        )  # fmt: skip
+        for case, platform in refs.values_list("object_id", "connection_id"):
+            self._platforms[case].add(platform)
+
+    def outages(self, case: SupportCase) -> list[sla.Outage]:
+        """Those that other cases of its incident on the same platform tell."""
+        platforms = self._platforms[case.pk]
+        return [
+            outage
+            for other, told in self._told.get(case.incident, [])
+            if other != case.pk and not platforms.isdisjoint(self._platforms[other])
+            for outage in told
+        ]
 
 
 class _Customers:

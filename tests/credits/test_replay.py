@@ -16,8 +16,10 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Sum
 from django.test.utils import CaptureQueriesContext
 
+from canonical import xref
 from canonical.models import CaseClock, Entitlement, Invoice, InvoiceLine, LegalEntity, Party, Subscription, SupportCase
 from canonical.money import quantum
+from connectors.models import Connection
 from hub import roles, rulebook
 from hub.audit.models import AuditEntry
 from hub.credits import history, rows, starter
@@ -158,6 +160,35 @@ def test_cases_nobody_claimed_are_judged_again_from_their_clocks(past: CreditPol
     assert after[key].given == before[key].given
     assert (after[key].now, after[key].draft) > (before[key].now, before[key].draft)
     assert {name: row for name, row in after.items() if name != key} == {name: row for name, row in before.items() if name != key}
+
+
+def test_a_case_nobody_claimed_counts_what_others_of_its_incident_tell(past: CreditPolicy) -> None:
+    parties = Party.objects.filter(
+        subscriptions__legal_entity__code="history-eu", subscriptions__items__product__family="enterprise"
+    ).distinct()[:2]
+    opened = AT - timedelta(days=10)
+    desks = [Connection.objects.create(slug=f"desk-{n}", title=f"Desk {n}", connector="roundup", role="support") for n in (1, 2)]
+
+    def told(party: Party, desk: Connection, *clock: tuple[str, timedelta]) -> SupportCase:
+        case = SupportCase.objects.create(
+            party=party, subject="Down", severity="low", status="resolved", opened_at=opened, incident="INC-9",
+            resolved_at=opened + timedelta(hours=3),
+        )  # fmt: skip
+        for what, after in (("first_reply", timedelta(minutes=1)), ("resolved", timedelta(hours=3)), *clock):
+            CaseClock.objects.create(case=case, what=what, at=opened + after)
+        xref.link(desk.pk, "support_case", f"t{case.pk}", "support_case", case.pk, provenance="test")
+        return case
+
+    def cases() -> int:
+        return sum(row.cases for row in compared(past).rows)
+
+    before = cases()
+    told(parties[0], desks[0])
+    assert cases() == before, "nothing was missed"
+    told(parties[1], desks[1], ("down", timedelta(0)), ("up", timedelta(hours=2)))
+    assert cases() == before + 1, "told on another platform, it is another incident"
+    told(parties[1], desks[0], ("down", timedelta(0)), ("up", timedelta(hours=2)))
+    assert cases() == before + 3, "the one that tells, and the one that was told of"
 
 
 def test_a_draft_may_take_what_was_billed_for_the_list_price(past: CreditPolicy) -> None:

@@ -363,6 +363,32 @@ def test_an_internal_note_is_for_staff_alone(desk: Desk) -> None:
     assert desk.texts(issue) == ["Nothing works"] and desk.entries(issue) == 1
 
 
+def test_what_staff_note_after_a_note_of_ours_is_told_with_its_words(desk: Desk, sink: Sink) -> None:
+    issue = desk.customer.open("Down", "Nothing works")
+    asked = desk.run("post_note", PostNote(key=key(), case=issue, text="Long?"))
+    assert desk.case(issue).notes == () and desk.entries(issue) == 1, "nobody has answered, and nothing has changed"
+    desk.deliver_to(f"{sink.url}/roundup", SECRET)
+    answered = desk.agent.note(issue, "Two hours, see 4242 4242 4242 4242")
+    assert CONNECTOR.envelope is not None
+    (told,) = (CONNECTOR.envelope(delivery.body) for delivery in sink.wait_for(1))
+    assert (CONNECTOR.events[told.kind], told.subject_id) == ("support.case.updated", issue)
+    ours, answer = desk.case(issue).notes
+    assert (ours.external_id, ours.is_answer, ours.text) == (asked.external_id, False, "")
+    assert (answer.external_id, answer.is_answer, answer.by) == (f"note{answered}", True, "agent")
+    assert answer.text == "Two hours, see **** **** **** 4242"
+    assert desk.case(issue).first_reply_at is None, "customers do not read it"
+    with pytest.raises(requests.HTTPError, match="403"):
+        desk.customer.note(issue, "All day!")
+
+
+def test_a_sweep_finds_a_note_whose_webhook_was_lost(desk: Desk) -> None:
+    issue = desk.customer.open("Down")
+    before = {event.envelope.external_id for event in desk.sweep(datetime.now(UTC) - timedelta(minutes=1))}
+    desk.agent.note(issue, "Two hours")
+    found = [event.envelope for event in desk.sweep(datetime.now(UTC) - timedelta(minutes=1))]
+    assert [event.subject_id for event in found if event.external_id not in before] == [issue]
+
+
 @pytest.mark.parametrize("public", [True, False])
 def test_a_reply_lost_anywhere_ends_with_one_note(desk: Desk, public: bool) -> None:
     for lose in itertools.count(1):

@@ -6,7 +6,8 @@ own REST offers none. The hub has a user of its own with the roles User and Tieo
 
 Properties people fill in: billing_customer, plan, subscription, incident; staff alone ask for a credit with
 credit_request_reason, _amount, _currency, _note. The hub writes tieout_block, credit_state, _number, _amount, _currency.
-A note to staff is an item of the class `note`, which names its issue; messages are public and mailed to the nosy list.
+A note to staff is an item of the class `note`, which names its issue; messages are public and mailed to the nosy list. Staff
+answer a reviewer's question with a note of their own; `last_note` of the issue names the latest that is not the hub's.
 
 Writes go by `If-Match`, which Roundup demands. Its post-once-exactly tokens are not used: a token says that a message
 was made, not which, so a lost answer needs a marker in the message anyway, and the marker alone is enough.

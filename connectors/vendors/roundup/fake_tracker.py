@@ -14,7 +14,7 @@ from connectors.vendors.roundup.mapping import REQUEST
 
 Row = dict[str, Any]
 TEXT, DATE = "text", "date"
-OURS = ("billing_customer", "plan", "subscription", "incident", "external_id", "tieout_block", *REQUEST, *SHOWN)
+OURS = ("billing_customer", "plan", "subscription", "incident", "external_id", "tieout_block", *REQUEST, *SHOWN, "last_note")
 CLASSES: dict[str, dict[str, Any]] = {
     "user": dict.fromkeys(("username", "address", "realname", "organisation", "phone", "roles", "timezone"), TEXT),
     "status": {"name": TEXT},
@@ -116,6 +116,8 @@ class Tracker:
         self.items[kind][item] = row | {"creation": stamp, "activity": stamp, "creator": by, "actor": by}
         if kind == "issue":
             self._enter(by, item, "create", {}, [])
+        if kind == "note" and row["issue"] and "Tieout" not in self.items["user"][by]["roles"]:
+            self.change(by, "issue", row["issue"], {"last_note": item})
         return item
 
     def change(self, by: str, kind: str, item: str, given: Mapping[str, Any], op: str = "replace") -> Row:

@@ -12,7 +12,7 @@ import orjson
 from pydantic import ValidationError
 
 from canonical.masking import mask
-from canonical.types import ClockEvent, CreditRequest, Party, SupportCase
+from canonical.types import CaseNote, ClockEvent, CreditRequest, Party, SupportCase
 from connectors.sdk.contract import Envelope
 from connectors.sdk.errors import BadPayload
 from connectors.sdk.signatures import StampedScheme
@@ -54,8 +54,13 @@ def envelope(body: bytes) -> Envelope:
     return Envelope(event, kind, "support_case", issue, when)
 
 
-def case(settings: Settings, issue: Row, journal: Row, message: Row | None, url: str) -> SupportCase:
-    """A case from the issue with names (`@verbose=2`), its journal and its first message. Raises BadPayload."""
+def case(
+    settings: Settings, issue: Row, journal: Row, message: Row | None, url: str, notes: Sequence[tuple[Row, bool]] = ()
+) -> SupportCase:
+    """A case from the issue with names (`@verbose=2`), its journal, its first message and its notes. Raises BadPayload.
+
+    `notes` are items with content, oldest first, each with whether staff wrote it and not the hub.
+    """
     try:
         entries = journal["entries"]
         status = _status(settings, journal["now"]["status"])
@@ -74,6 +79,7 @@ def case(settings: Settings, issue: Row, journal: Row, message: Row | None, url:
             resolved_at=resolved[-1] if resolved and status == "resolved" else None,
             clock=clock,
             credit=_credit(settings, issue, entries),
+            notes=tuple(_note(row, is_answer) for row, is_answer in notes),
             tags=tuple(_text(keyword["name"]) for keyword in issue["keyword"]),
             url=url,
             deleted=journal["retired"],
@@ -81,6 +87,14 @@ def case(settings: Settings, issue: Row, journal: Row, message: Row | None, url:
         )
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise _unreadable("issue", error) from None
+
+
+def _note(row: Row, is_answer: bool) -> CaseNote:
+    """The text of what is no answer stays where it is."""
+    return CaseNote(
+        external_id=f"note{row['id']}", at=instant(row["creation"]), by=_text(row["creator"]["username"]),
+        text=_text(row["content"]) if is_answer else "", is_answer=is_answer,
+    )  # fmt: skip
 
 
 def party_of(settings: Settings, issue: Row) -> str:

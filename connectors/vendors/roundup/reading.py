@@ -18,7 +18,9 @@ from connectors.vendors.roundup.client import Roundup, Row, items
 OVERLAP = timedelta(minutes=2)
 """A change becomes visible when it is committed, a little after its `activity`: a sweep looks back this far."""
 PAGE = 100
-OURS = ("billing_customer", "plan", "subscription", "incident", *mapping.REQUEST)
+NOTES = 10
+"""Notes that are told of a case."""
+OURS = ("billing_customer", "plan", "subscription", "incident", "last_note", *mapping.REQUEST)
 NEEDED = ("tieout_block", "credit_state", "credit_number", "credit_amount", "credit_currency", *OURS)
 
 
@@ -47,8 +49,22 @@ def fetch_case(client: Roundup, external_id: str, call: Call) -> Sequence[Canoni
     journal = client.get(call, f"tieout/journal/{external_id}")
     messages = [row["id"] for row in issue.get("messages") or ()]
     first = client.item(call, "msg", min(messages, key=int), verbose="3") if messages else None
-    case = mapping.case(client.settings, issue, journal, first, client.page_of(external_id))
+    notes = _notes(client, external_id, call) if issue[client.settings.property("last_note")] else []
+    case = mapping.case(client.settings, issue, journal, first, client.page_of(external_id), notes)
     return [case, _party(client, case.party or "", call)]
+
+
+def _notes(client: Roundup, issue: str, call: Call) -> list[tuple[Row, bool]]:
+    """The latest notes of an issue, oldest first, each with whether staff wrote it and not the hub."""
+    query = {
+        "issue": issue, "@sort": "-id", "@fields": "content,creation,creator", "@verbose": "3", "@page_size": str(NOTES),
+    }  # fmt: skip
+    rows = items(client.select(call, "data/note", query))[::-1]
+    own = client.own_id(call)
+    writers = {str(row["creator"]["id"]) for row in rows} - {own}
+    people = {writer: client.item(call, "user", writer, verbose="1") for writer in writers}
+    staff = {writer for writer, person in people.items() if mapping.is_staff(client.settings, {"roles": person.get("roles") or ""})}
+    return [(row, str(row["creator"]["id"]) in staff) for row in rows]
 
 
 def fetch_party(client: Roundup, external_id: str, call: Call) -> Sequence[CanonicalObject]:

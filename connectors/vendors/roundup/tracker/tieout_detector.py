@@ -1,5 +1,8 @@
 """Tells the hub that an issue was created, changed, retired or restored. A file of the tracker's `detectors/`.
 
+A note by anybody but the hub changes its issue: `last_note` names it. So one notice tells of both, and a sweep by
+activity finds both.
+
 `tieout.ini` in the tracker's home says where to and with which secret, and is read for every delivery:
 
     [webhook]
@@ -30,6 +33,20 @@ def init(db: Any) -> None:
     """Roundup's entry point of a detector."""
     for event, kind in (("create", "created"), ("set", "changed"), ("retire", "retired"), ("restore", "restored")):
         db.issue.react(event, _reactor(f"issue.{kind}"))
+    db.note.audit("create", _name)
+    db.note.react("create", _noted)
+
+
+def _name(db: Any, cl: Any, nodeid: str | None, newvalues: dict[str, Any]) -> None:
+    """Notes are told apart by `messageid`, which the hub gives to its own, and people need not."""
+    if not newvalues.get("messageid"):
+        newvalues["messageid"] = f"<{uuid.uuid4().hex}@note.invalid>"
+
+
+def _noted(db: Any, cl: Any, nodeid: str, oldvalues: Any) -> None:
+    issue, roles = cl.get(nodeid, "issue"), db.user.get(db.getuid(), "roles") or ""
+    if issue and "tieout" not in {role.strip().lower() for role in roles.split(",")}:
+        db.issue.set(issue, last_note=nodeid)
 
 
 def _reactor(kind: str) -> Any:

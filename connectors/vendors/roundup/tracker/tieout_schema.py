@@ -15,7 +15,7 @@ from roundup.hyperdb import Link, String  # type: ignore[import-not-found]
 FIELDS = (
     "billing_customer", "plan", "subscription", "incident", "external_id",
     "credit_request_reason", "credit_request_amount", "credit_request_currency", "credit_request_note",
-    "tieout_block", "credit_state", "credit_number", "credit_amount", "credit_currency",
+    "tieout_block", "credit_state", "credit_number", "credit_amount", "credit_currency", "last_note",
 )  # fmt: skip
 READABLE = ("id", "username", "realname", "address", "organisation", "roles", "timezone")
 
