@@ -72,6 +72,14 @@ class Extract:
     cursor: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What one page of a source's own count comes to; pages add up. `cursor` resumes after it; None when that was all."""
+
+    totals: Sequence[Total]
+    cursor: str | None
+
+
 class WriteSafety(StrEnum):
     """How a write can be repeated without doing it twice."""
 
@@ -157,9 +165,9 @@ class Connector:
     """Stream → one page of everything changed since an instant, terminal states included, oldest first if it can."""
     extracts: Mapping[str, Callable[[Client, Window, str | None, Call], Extract]] = field(default_factory=dict)
     """Reading kind → one page of everything in a window, for reconciliation: in bulk, terminal states included."""
-    totals: Mapping[str, Callable[[Client, Window, Call], Sequence[Total]]] = field(default_factory=dict)
-    """Reading kind → count and sum per currency by another way than paging through `extracts`: the source's own count
-    where it has one, else a second listing of ids and amounts. What proves that no page was lost."""
+    totals: Mapping[str, Callable[[Client, Window, str | None, Call], Count]] = field(default_factory=dict)
+    """Reading kind → one page of count and sum per currency by another way than paging through `extracts`: the source's own
+    count where it has one, else a second listing of ids and amounts. What proves that no page was lost."""
     commands: Mapping[str, Command] = field(default_factory=dict)
     periods: Callable[[Client, Call], Sequence[Period]] | None = None
     quiet: timedelta = timedelta(seconds=90)

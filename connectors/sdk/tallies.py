@@ -20,6 +20,15 @@ def tally(amounts: Iterable[Amount]) -> list[Total]:
     return [Total(currency=code, count=count, amount=total) for code, (count, total) in sorted(sums.items())]
 
 
+def added(totals: Iterable[Total]) -> list[Total]:
+    """One total a currency, none of nothing, in the order of the codes."""
+    sums: dict[str, Total] = {}
+    for each in totals:
+        held = sums.get(each.currency, Total(currency=each.currency, count=0))
+        sums[each.currency] = Total(currency=each.currency, count=held.count + each.count, amount=held.amount + each.amount)
+    return [total for _, total in sorted(sums.items()) if total.count or total.amount]
+
+
 def against(counted: int, listed: int) -> list[Total]:
     """What a listing lacks of the source's own count of records (or has too much, below zero), under no currency: so the
     totals agree with no complete reading. Nothing when they agree."""

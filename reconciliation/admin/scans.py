@@ -148,7 +148,7 @@ def sources(scan: Scan) -> list[dict[str, Any]]:
     return [
         {
             "name": name, "read": said.get("read", 0), "pages": said.get("pages", 0), "done": bool(said.get("done")),
-            "again": said.get("reading", 1) > 1,
+            "again": said.get("reading", 1) > 1, "counted": said.get("counted", 0),
         }
         for name, said in told
     ]  # fmt: skip

@@ -71,7 +71,7 @@ def begin(entity: LegalEntity, *, full: bool, by: str, missed: Sequence[str] = (
                 scan = Scan.objects.create(
                     legal_entity=entity, as_of=as_of, since=since, carried_from=before, started_by=by,
                     parameters={"since": windows, "overlap_seconds": int(OVERLAP.total_seconds()), "missed": list(missed)},
-                    progress={name: {"read": 0, "pages": 0, "done": False} for name in windows},
+                    progress={name: {"read": 0, "pages": 0, "counted": 0, "done": False} for name in windows},
                 )  # fmt: skip
         except IntegrityError:
             running = Scan.objects.filter(legal_entity=entity, state__in=GOING).first()

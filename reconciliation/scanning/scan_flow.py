@@ -1,8 +1,8 @@
 """reconcile: read one page of one source into a scan; after the last page, prove that nothing was lost.
 
 One run a page, serial in the lane of its source, so that sources are read side by side and a killed worker's page is
-read again by the lease rules. A page is stored in the transaction that settles it. The last source to be read hands the
-scan over to matching.
+read again by the lease rules. A page is stored in the transaction that settles it. After the last page the source counts
+what it has, page by page as well; the last source to be counted hands the scan over to matching.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 import structlog
 
 from canonical.models import move
-from canonical.readings import Total, Window
+from canonical.readings import Window
 from connectors.models import Connection
-from connectors.sdk.contract import Connector, Extract, Period
+from connectors.sdk.contract import Connector, Count, Extract, Period
 from connectors.sdk.http import Call
 from hub import inbox
 from hub.audit import chain as audit
@@ -28,7 +28,8 @@ log = structlog.get_logger("reconciliation")
 
 READINGS = 2
 """How often a source is read before a difference is believed: something may have changed while it was paged through."""
-FIRST_PAGE: dict[str, Any] = {"cursor": None, "page": 1, "read": 0, "reading": 1, "is_last": False}
+FIRST_PAGE: dict[str, Any] = {"cursor": None, "page": 1, "read": 0, "reading": 1, "is_last": False, "count": None}
+"""`count`, once the source has begun to count: where it goes on, how many pages that were, and what they came to."""
 
 
 def name_of(connection: Connection, kind: str) -> str:
@@ -42,9 +43,9 @@ def source_of(run: Run) -> Connection:
     return run.connection
 
 
-def page_request(run: Run) -> dict[str, Any]:
-    """The page to read."""
-    return {name: run.context[name] for name in ("kind", "window", "cursor")}
+def page_request(run: Run) -> dict[str, Any] | None:
+    """The page to read; none once the source counts."""
+    return None if run.context.get("count") else {name: run.context[name] for name in ("kind", "window", "cursor")}
 
 
 def ask_page(connector: Connector, client: Any, asked: dict[str, Any], call: Call) -> Extract:
@@ -79,7 +80,12 @@ def _go_on(run: Run, **change: Any) -> None:
 
 def periods_request(run: Run) -> dict[str, Any] | None:
     """Once a scan, of the ERP: which months are closed."""
-    asks = run.context["is_last"] and run.context["kind"] == "invoice" and source_of(run).spec.periods is not None
+    asks = (
+        run.context["is_last"]
+        and not run.context.get("count")
+        and run.context["kind"] == "invoice"
+        and source_of(run).spec.periods is not None
+    )
     return {} if asks else None
 
 
@@ -101,33 +107,41 @@ def note_periods(run: Run, periods: list[Period]) -> None:
 
 def totals_request(run: Run) -> dict[str, Any] | None:
     """After the last page: the same window again, by another way."""
-    return {name: run.context[name] for name in ("kind", "window")} if run.context["is_last"] else None
+    if not run.context["is_last"]:
+        return None
+    return {**{name: run.context[name] for name in ("kind", "window")}, "cursor": (run.context.get("count") or {}).get("cursor")}
 
 
-def ask_totals(connector: Connector, client: Any, asked: dict[str, Any], call: Call) -> list[Total] | None:
+def ask_totals(connector: Connector, client: Any, asked: dict[str, Any], call: Call) -> Count | None:
     """What the source says it has; None when it cannot say."""
     count = connector.totals.get(asked["kind"])
-    return None if count is None else list(count(client, _window(asked), call))
+    return None if count is None else count(client, _window(asked), asked["cursor"], call)
 
 
-def certify(run: Run, totals: list[Total] | None) -> None:
+def certify(run: Run, count: Count | None) -> None:
     """Compare, read once more when they differ, and sign what came of it; the last source begins the matching."""
     scan = Scan.objects.get(pk=run.subject_id)
     if scan.state != "reading":
         return
-    source, kind = source_of(run), run.context["kind"]
-    there, here = storing.sums(totals or ()), storing.as_read(scan.pk, source.pk, kind)
-    is_complete = totals is not None and there == here
-    if totals is not None and not is_complete and run.context["reading"] < READINGS:
+    source, kind, before = source_of(run), run.context["kind"], run.context.get("count") or {"pages": 0, "sums": {}}
+    there = storing.sums([*storing.totals(before["sums"]), *(count.totals if count else ())])
+    pages = before["pages"] + 1
+    if count is not None and count.cursor is not None:
+        _progressed(run, counted=pages)
+        _go_on(run, count={"cursor": count.cursor, "pages": pages, "sums": there})
+        return
+    here = storing.as_read(scan.pk, source.pk, kind)
+    is_complete = count is not None and there == here
+    if count is not None and not is_complete and run.context["reading"] < READINGS:
         storing.forget(scan.pk, source.pk, kind)
         again = run.context["reading"] + 1
-        _progressed(run, read=0, pages=0, reading=again)
+        _progressed(run, read=0, pages=0, counted=0, reading=again)
         _go_on(run, **{**FIRST_PAGE, "reading": again})
         return
     if not is_complete:
-        why = "the source cannot count" if totals is None else storing.differences(there, here)
+        why = "the source cannot count" if count is None else storing.differences(there, here)
         log.warning("source_incomplete", scan=scan.pk, source=name_of(source, kind), why=why)
-    scan = _progressed(run, done=True, complete=is_complete)
+    scan = _progressed(run, counted=pages if count else 0, done=True, complete=is_complete)
     _sign(run, scan, there, here, is_complete)
     if all(told["done"] for told in scan.progress.values()):
         move(scan, "match", by="engine", run_id=run.pk)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from django.db import connection as database
 
 from canonical.readings import Reading, Total
+from connectors.sdk.tallies import added
 from reconciliation.models import Scan
 
 COLUMNS = (
@@ -91,18 +93,14 @@ def as_read(scan_id: int, connection_id: int, kind: str) -> Sums:
         return sums(Total(currency=currency, count=count, amount=amount) for currency, count, amount in cursor.fetchall())
 
 
-def sums(totals: Iterable[Total]) -> Sums:
+def sums(counted: Iterable[Total]) -> Sums:
     """Totals as a certificate shows them: one entry a currency, none that is empty, amounts without trailing zeros."""
-    by_currency: dict[str, Total] = {}
-    for total in totals:
-        held = by_currency.get(total.currency)
-        count, amount = (held.count + total.count, held.amount + total.amount) if held else (total.count, total.amount)
-        by_currency[total.currency] = Total(currency=total.currency, count=count, amount=amount)
-    return {
-        name: {"count": t.count, "amount": f"{t.amount.normalize():f}"}
-        for name, t in sorted(by_currency.items())
-        if t.count or t.amount
-    }
+    return {t.currency: {"count": t.count, "amount": f"{t.amount.normalize():f}"} for t in added(counted)}
+
+
+def totals(told: Sums) -> list[Total]:
+    """The reverse of `sums`."""
+    return [Total(currency=name, count=said["count"], amount=Decimal(said["amount"])) for name, said in told.items()]
 
 
 def carry_forward(scan: Scan) -> int:

@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canonical.readings import Reading, Total, Window
+from connectors.sdk.checks.extracting import counted
+from connectors.sdk.contract import Count
 from connectors.sdk.errors import Refused
 from connectors.sdk.http import Call, Http
-from connectors.sdk.tallies import against, tally
+from connectors.sdk.tallies import added, against, tally
 from connectors.vendors.stripe import CONNECTOR as STRIPE
 from connectors.vendors.stripe import conformance as made
 from connectors.vendors.stripe.crediting import KEY
@@ -24,6 +26,7 @@ from connectors.vendors.stripe.fake.subscribing import create_subscription
 from connectors.vendors.stripe.recurring import recurring
 from connectors.vendors.zendesk import CONNECTOR as ZENDESK
 from connectors.vendors.zendesk import conformance as desk
+from connectors.vendors.zendesk import extracts
 from connectors.vendors.zendesk.fake import FIELDS, ZendeskTwin
 
 AMOUNTS = st.lists(st.tuples(st.sampled_from(["", "EUR", "JPY"]), st.decimals(0, 10**9, places=2)))
@@ -83,10 +86,10 @@ def test_a_list_that_is_missing_is_empty_only_where_there_are_no_versions(stripe
     with pytest.raises(Refused):
         STRIPE.extracts["credit_memo"](client, now(), None, Call())
     with pytest.raises(Refused):
-        STRIPE.totals["credit_memo"](client, now(), Call())
+        STRIPE.totals["credit_memo"](client, now(), None, Call())
     partial = opened(twin, api_version="")
     assert read(STRIPE, partial, "credit_memo", now()) == {}
-    assert STRIPE.totals["credit_memo"](partial, now(), Call()) == []
+    assert STRIPE.totals["credit_memo"](partial, now(), None, Call()) == Count([], None)
 
 
 def test_a_credit_on_the_balance_is_a_credit_memo_with_our_key(stripe: Made) -> None:
@@ -208,6 +211,32 @@ def test_a_ticket_that_was_deleted_or_spoiled_is_still_read() -> None:
         assert (sound.total, sound.currency, sound.number, sound.status) == (Decimal("12.50"), "EUR", "CR-1", "credited")
         assert (deleted.total, deleted.status) == (Decimal("12.50"), "deleted")
         assert (spoiled.total, spoiled.extra) == (None, {"shown": "a lot EUR"})
-        assert list(ZENDESK.totals["support_credit"](client, now(), Call())) == tally(
+        assert counted(ZENDESK, client, "support_credit", now()) == tally(
             (reading.currency or "", reading.total) for reading in found.values()
         )
+
+
+def test_a_credit_that_changes_while_tickets_are_counted_counts_once_and_as_it_is_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extracts, "EXPORTED", 2)
+    with ZendeskTwin(desk.EMAIL, desk.TOKEN) as twin:
+        client = ZENDESK.open(desk.settings(twin), desk.KIT.credentials, Http())
+
+        def show(ticket: str, amount: str) -> None:
+            values = {"field_state": "credited", "field_number": "CR-1", "field_amount": amount, "field_currency": "EUR"}
+            fields = [{"id": int(FIELDS[name]), "value": value} for name, value in values.items()]
+            twin.store.update(int(ticket), {"custom_fields": fields})
+            twin.advance(5)
+
+        tickets = [desk.a_case(twin) for _ in range(5)]
+        for ticket in tickets:
+            show(ticket, "10.00")
+        twin.advance(120)
+        first = ZENDESK.totals["support_credit"](client, now(), None, Call())
+        assert [total.count for total in first.totals] == [2]
+        show(tickets[0], "70.00")
+        twin.advance(120)
+        found, cursor = [*first.totals], first.cursor
+        while cursor is not None:
+            page = ZENDESK.totals["support_credit"](client, now(), cursor, Call())
+            found, cursor = [*found, *page.totals], page.cursor
+        assert added(found) == [Total(currency="EUR", count=5, amount=Decimal("110.00"))]

@@ -12,6 +12,7 @@ import pytest
 
 from canonical.commands import Written
 from canonical.readings import Reading, Total, Window
+from connectors.sdk.checks.extracting import counted
 from connectors.sdk.http import Call
 from connectors.sdk.tallies import tally
 from connectors.vendors.request_tracker import CONNECTOR as REQUEST_TRACKER
@@ -47,7 +48,7 @@ def read(connector: Any, client: Any, kind: str, asked: Window) -> dict[str, Rea
             break
     by_id = {reading.external_id: reading for reading in found}
     assert len(by_id) == len(found)
-    assert told(connector.totals[kind](client, asked, Call())) == told(tally((it.currency or "", it.total) for it in found))
+    assert told(counted(connector, client, kind, asked)) == told(tally((it.currency or "", it.total) for it in found))
     return by_id
 
 

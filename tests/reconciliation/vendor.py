@@ -10,10 +10,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from canonical.readings import Reading, Total, Window
-from connectors.sdk.contract import Connector, Extract, Health, Period, Role
+from canonical.readings import Reading, Window
+from connectors.sdk.contract import Connector, Count, Extract, Health, Period, Role
 from connectors.sdk.errors import Busy, Misconfigured, Refused
 from connectors.sdk.http import Call, Exchange
+from connectors.sdk.tallies import tally
+
+COUNTED = 4
+"""Objects on a page of a count."""
 
 
 class Nothing(BaseModel):
@@ -85,17 +89,15 @@ def _extract(role: str, kind: str) -> Any:
     return extract
 
 
-def _totals(role: str, kind: str) -> Any:
-    def totals(client: Any, window: Window, call: Call) -> list[Total]:
-        call.exchanges.append(Exchange("GET", f"http://{role}.test/{kind}/totals"))
-        by_currency: dict[str, Total] = {}
-        for r in BOOKS[role].within(kind, window):
-            name = r.currency or ""
-            held = by_currency.get(name, Total(currency=name, count=0))
-            by_currency[name] = Total(currency=name, count=held.count + 1, amount=held.amount + (r.total or 0))
-        return list(by_currency.values())
+def _count(role: str, kind: str) -> Any:
+    def count(client: Any, window: Window, cursor: str | None, call: Call) -> Count:
+        call.exchanges.append(Exchange("GET", f"http://{role}.test/{kind}/count/{cursor or 0}"))
+        begin, everything = int(cursor or 0), BOOKS[role].within(kind, window)
+        page = everything[begin : begin + COUNTED]
+        told = tally((r.currency or "", r.total) for r in page)
+        return Count(told, str(begin + COUNTED) if begin + COUNTED < len(everything) else None)
 
-    return totals
+    return count
 
 
 def _periods(client: Any, call: Call) -> list[Period]:
@@ -110,5 +112,5 @@ def connector(role: Role) -> Connector:
         slug=f"read-{role}", title=f"Read {role}", role=role, settings=Nothing, credentials=Nothing, open=lambda s, c, h: role,
         check=lambda client, call: Health(identity=role),
         periods=_periods if role == "erp" else None,
-        extracts={kind: _extract(role, kind) for kind in KINDS[role]}, totals={kind: _totals(role, kind) for kind in KINDS[role]},
+        extracts={kind: _extract(role, kind) for kind in KINDS[role]}, totals={kind: _count(role, kind) for kind in KINDS[role]},
     )  # fmt: skip

@@ -11,12 +11,14 @@ from typing import Any
 from canonical.money import is_exact
 from canonical.readings import Reading, Total, Window
 from connectors.sdk.conformance import Kit, NonConformance, call, require
-from connectors.sdk.contract import Client
-from connectors.sdk.tallies import tally
+from connectors.sdk.contract import Client, Connector
+from connectors.sdk.tallies import added, tally
 
 PAGES_AT_MOST = 100
 READINGS_AT_MOST = 5000
 """Of one page: what a worker holds in memory at once."""
+CALLS_AT_MOST = 100
+"""For one page of a count: a worker that asks for longer than its lease loses it, and everything it has counted."""
 
 
 def extracts(kit: Kit) -> None:
@@ -47,12 +49,28 @@ def totals(kit: Kit) -> None:
     require(kit.connector.totals.keys() == kit.connector.extracts.keys(), "every kind of extracts has its totals")
     for kind, _, client, _, window in _filled(kit):
         pages = list(_pages(kit, client, kind, window))
-        told = _sums(kit.connector.totals[kind](client, window, call()))
+        told = _sums(counted(kit.connector, client, kind, window))
         whole = [reading for page in pages for reading in page]
         require(told == _tallied(whole), f"{kind}: the source says {told}, its readings come to {_tallied(whole)}")
         for number, page in enumerate(pages):
             rest = [reading for other in pages if other is not page for reading in other]
             require(not page or told != _tallied(rest), f"{kind}: page {number} can be lost and the totals still agree")
+
+
+def counted(connector: Connector, client: Client, kind: str, window: Window) -> list[Total]:
+    """What the source says it has in a window, page after page. Raises NonConformance for a count that does not end."""
+    found: list[Total] = []
+    cursor: str | None = None
+    for _ in range(PAGES_AT_MOST):
+        asked = call()
+        page = connector.totals[kind](client, window, cursor, asked)
+        require(len(asked.exchanges) <= CALLS_AT_MOST, f"{kind}: {len(asked.exchanges)} calls for one page of the count")
+        found += page.totals
+        if page.cursor is None:
+            return added(found)
+        require(page.cursor != cursor, f"{kind}: the cursor of the count does not move")
+        cursor = page.cursor
+    raise NonConformance(f"{kind}: no end of the count after {PAGES_AT_MOST} pages")
 
 
 def _filled(kit: Kit) -> Iterator[tuple[str, Any, Client, set[str], Window]]:
@@ -113,7 +131,7 @@ def _tallied(readings: Iterable[Reading]) -> dict[str, tuple[int, Any]]:
 
 
 def _sums(told: Iterable[Total]) -> dict[str, tuple[int, Any]]:
-    return {total.currency: (total.count, total.amount) for total in told if total.count or total.amount}
+    return {total.currency: (total.count, total.amount) for total in added(told)}
 
 
 CHECKS = {"extracts": extracts, "extracts_since": extracts_since, "totals": totals}

@@ -6,14 +6,15 @@ a credit are few. Deleted tickets are in no search, and so are gone from a readi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 from canonical.money import normal_currency
-from canonical.readings import Reading, Total, Window
-from connectors.sdk.contract import Extract
+from canonical.readings import Reading, Window
+from connectors.sdk.contract import Count, Extract
 from connectors.sdk.http import Call
-from connectors.sdk.tallies import Amount, against, tally
+from connectors.sdk.tallies import against, tally
 from connectors.vendors.request_tracker import mapping
 from connectors.vendors.request_tracker.client import PAGE, Json, RequestTracker, items_of, quoted
 from connectors.vendors.request_tracker.events import instant
@@ -29,24 +30,21 @@ def extract_credits(client: RequestTracker, window: Window, cursor: str | None, 
     return Extract(readings, str(max(int(row["id"]) for row in rows)) if rows else None)
 
 
-def total_credits(client: RequestTracker, window: Window, call: Call) -> Sequence[Total]:
-    """The same tickets, newest first, held against RT's own count of them."""
-    first = _tickets(client, call, "id > 0", "DESC")
-    amounts: list[Amount] = []
-    listed = 0
-    for row in _descending(client, call, first):
-        listed += 1
-        if instant(row.get("Created")) <= window.until:
-            amounts += ((reading.currency or "", reading.total) for reading in _credits(client, row))
-    counted = first.get("total")
+def count_credits(client: RequestTracker, window: Window, cursor: str | None, call: Call) -> Count:
+    """The same tickets, newest first, held against RT's own count of them.
+
+    The cursor holds the lowest number read, RT's count, and how many tickets were listed.
+    """
+    below, counted, listed = json.loads(cursor) if cursor else (None, None, 0)
+    page = _tickets(client, call, f"id < {int(below)}" if below else "id > 0", "DESC")
+    rows = items_of(page)
+    counted = page.get("total") if cursor is None else counted
+    readings = (it for row in rows if instant(row.get("Created")) <= window.until for it in _credits(client, row))
+    told, listed = tally((reading.currency or "", reading.total) for reading in readings), listed + len(rows)
+    if rows:
+        return Count(told, json.dumps([min(int(row["id"]) for row in rows), counted, listed]))
     # It is tickets that RT counts: those on which the fields were emptied too.
-    return [*tally(amounts), *against(counted if isinstance(counted, int) else listed, listed)]
-
-
-def _descending(client: RequestTracker, call: Call, page: Json) -> Iterator[Json]:
-    while rows := items_of(page):
-        yield from rows
-        page = _tickets(client, call, f"id < {min(int(row['id']) for row in rows)}", "DESC")
+    return Count(against(counted if isinstance(counted, int) else listed, listed), None)
 
 
 def _tickets(client: RequestTracker, call: Call, more: str, order: str) -> Json:
@@ -80,4 +78,4 @@ def _amount(shown: str) -> tuple[Decimal | None, str | None]:
 
 
 EXTRACTS: dict[str, Callable[[RequestTracker, Window, str | None, Call], Extract]] = {"support_credit": extract_credits}
-TOTALS: dict[str, Callable[[RequestTracker, Window, Call], Sequence[Total]]] = {"support_credit": total_credits}
+TOTALS: dict[str, Callable[[RequestTracker, Window, str | None, Call], Count]] = {"support_credit": count_credits}

@@ -8,16 +8,16 @@ no credit any more is missed by a full reading only.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 
 from canonical.money import normal_currency
-from canonical.readings import Reading, Total, Window
-from connectors.sdk.contract import Extract
+from canonical.readings import Reading, Window
+from connectors.sdk.contract import Count, Extract
 from connectors.sdk.errors import BadPayload
 from connectors.sdk.http import Call
-from connectors.sdk.tallies import Amount, against, tally
+from connectors.sdk.tallies import against, tally
 from connectors.vendors.roundup import mapping
 from connectors.vendors.roundup.client import Roundup, Row, items
 from connectors.vendors.roundup.commands import SHOWN
@@ -49,27 +49,22 @@ def extract_credits(client: Roundup, window: Window, cursor: str | None, call: C
     return Extract(readings, json.dumps([last, sorted(same, key=int)]))
 
 
-def total_credits(client: Roundup, window: Window, call: Call) -> Sequence[Total]:
-    """The same issues, newest first, all of them held against the tracker's own count."""
-    counted, listed = 0, set[str]()
+def count_credits(client: Roundup, window: Window, cursor: str | None, call: Call) -> Count:
+    """The same issues, newest first, all of them held against the tracker's own count.
 
-    def amounts() -> Iterator[Amount]:
-        nonlocal counted
-        index, rows = 0, [Row()]
-        while index == 0 or len(rows) == PAGE:
-            index += 1
-            page = _issues(client, window, mapping.stamp(BEGINNING), index, "-creation,-id", call)
-            rows = items(page)
-            counted = page.get("@total_size", counted)
-            for row in rows:
-                if row["id"] not in listed and _is_shown(client, row):
-                    reading = _credit(client, row)
-                    yield reading.currency or "", reading.total
-                listed.add(row["id"])
-
-    told = tally(amounts())
+    The cursor holds the page, how many issues were listed, and the ids of the page before: issues that come meanwhile move
+    some of them onto this one.
+    """
+    index, listed, met = json.loads(cursor) if cursor else (1, 0, [])
+    page = _issues(client, window, mapping.stamp(BEGINNING), index, "-creation,-id", call)
+    rows = items(page)
+    fresh = [row for row in rows if row["id"] not in met]
+    readings = (_credit(client, row) for row in fresh if _is_shown(client, row))
+    told, listed = tally((reading.currency or "", reading.total) for reading in readings), listed + len(fresh)
+    if len(rows) == PAGE:
+        return Count(told, json.dumps([index + 1, listed, [row["id"] for row in rows]]))
     # It is issues that the tracker counts, with a credit or without.
-    return [*told, *against(counted, len(listed))]
+    return Count([*told, *against(page.get("@total_size", 0), listed)], None)
 
 
 def _issues(client: Roundup, window: Window, start: str, index: int, order: str, call: Call) -> Row:
@@ -112,4 +107,4 @@ def _amount(shown: str, code: str) -> tuple[Decimal | None, str | None]:
 
 
 EXTRACTS: dict[str, Callable[[Roundup, Window, str | None, Call], Extract]] = {"support_credit": extract_credits}
-TOTALS: dict[str, Callable[[Roundup, Window, Call], Sequence[Total]]] = {"support_credit": total_credits}
+TOTALS: dict[str, Callable[[Roundup, Window, str | None, Call], Count]] = {"support_credit": count_credits}

@@ -10,7 +10,7 @@ Totals list everything again in pages of another size, and read nothing but ids 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
@@ -18,8 +18,8 @@ from functools import partial
 from typing import Any
 
 from canonical.money import round_money
-from canonical.readings import Reading, Total, Window
-from connectors.sdk.contract import Extract
+from canonical.readings import Reading, Window
+from connectors.sdk.contract import Count, Extract
 from connectors.sdk.errors import Refused
 from connectors.sdk.http import Call
 from connectors.sdk.tallies import Amount, tally
@@ -44,6 +44,8 @@ from connectors.vendors.stripe.recurring import recurring
 
 OTHER_PAGE = 97
 """Of the second listing: its pages end where those of the first do not."""
+BALANCES = "balances|"
+"""How a cursor begins once the lists of credit notes are through."""
 MONTHS = {"day": Decimal(365) / 12, "week": Decimal(365) / 84, "month": Decimal(1), "year": Decimal(1) / 12}
 """How often an interval is in a month; a year is twelve months or 365 days, as for the caps of credit policies."""
 STATES = {"open": "pending", "paid": "succeeded", "canceled": "failed"}
@@ -65,34 +67,30 @@ class Listing:
 
 
 def _listed(kind: str, client: Stripe, window: Window, cursor: str | None, call: Call) -> Extract:
-    """One page of the kind's lists, one list after the other; the cursor names the list and the last id read."""
+    """One page of the kind's lists, in full."""
+    listing, found, following = _objects(kind, client, window, cursor, call, PAGE)
+    return Extract([listing.read(client, obj, call) for obj in found if listing.amount(obj)], following)
+
+
+def _count(kind: str, client: Stripe, window: Window, cursor: str | None, call: Call) -> Count:
+    """One page of the same lists, by amounts alone, and of another length."""
+    listing, found, following = _objects(kind, client, window, cursor, call, OTHER_PAGE)
+    return Count(tally(amount for obj in found if (amount := listing.amount(obj))), following)
+
+
+def _objects(
+    kind: str, client: Stripe, window: Window, cursor: str | None, call: Call, limit: int
+) -> tuple[Listing, list[Json], str | None]:
+    """What a page holds of the window, one list after the other; the cursor names the list and the last id read."""
     lists = _lists(kind, client)
     number, _, after = (cursor or "0|").partition("|")
     listing = lists[int(number)]
-    page = _page(listing, client, call, PAGE, after)
+    page = _page(listing, client, call, limit, after)
     found = objects(page)
     known = [listing.whole(client, obj, call) for obj in found if _is_due(listing, client, window, obj)]
-    readings = [listing.read(client, obj, call) for obj in known if listing.amount(obj)]
     if page.get("has_more") and found and not _is_old(listing, client, window, found[-1]):
-        return Extract(readings, f"{number}|{found[-1]['id']}")
-    return Extract(readings, f"{int(number) + 1}|" if int(number) + 1 < len(lists) else None)
-
-
-def _amounts(kind: str, client: Stripe, window: Window, call: Call) -> Iterator[Amount]:
-    for listing in _lists(kind, client):
-        after = ""
-        while True:
-            page = _page(listing, client, call, OTHER_PAGE, after)
-            found = objects(page)
-            known = (listing.whole(client, obj, call) for obj in found if _is_due(listing, client, window, obj))
-            yield from (amount for obj in known if (amount := listing.amount(obj)))
-            if not page.get("has_more") or not found or _is_old(listing, client, window, found[-1]):
-                break
-            after = found[-1]["id"]
-
-
-def _totals(kind: str, client: Stripe, window: Window, call: Call) -> Sequence[Total]:
-    return tally(_amounts(kind, client, window, call))
+        return listing, known, f"{number}|{found[-1]['id']}"
+    return listing, known, f"{int(number) + 1}|" if int(number) + 1 < len(lists) else None
 
 
 def _page(listing: Listing, client: Stripe, call: Call, limit: int, after: str) -> dict[str, Any]:
@@ -189,29 +187,30 @@ def _credit_memos(client: Stripe, window: Window, cursor: str | None, call: Call
 
     A charge is void as a credit: it takes back. What Stripe itself books there (credit notes, invoices) is left out.
     """
-    if not (cursor or "").startswith("balances|"):
+    if not (cursor or "").startswith(BALANCES):
         page = _listed("credit_memo", client, window, cursor, call)
-        return Extract(page.readings, page.cursor or (None if _is_partial(client) else "balances|"))
-    after = (cursor or "").partition("|")[2]
-    customers, goes_on = holders(client, window, after, call)
+        return Extract(page.readings, page.cursor or _balances_follow(client))
+    readings, following = _balances(client, window, cursor or "", call)
+    return Extract(readings, following)
+
+
+def _count_credit_memos(client: Stripe, window: Window, cursor: str | None, call: Call) -> Count:
+    if not (cursor or "").startswith(BALANCES):
+        page = _count("credit_memo", client, window, cursor, call)
+        return Count(page.totals, page.cursor or _balances_follow(client))
+    readings, following = _balances(client, window, cursor or "", call)
+    return Count(tally((entry.currency or "", entry.total) for entry in readings), following)
+
+
+def _balances_follow(client: Stripe) -> str | None:
+    return None if _is_partial(client) else BALANCES
+
+
+def _balances(client: Stripe, window: Window, cursor: str, call: Call) -> tuple[list[Reading], str | None]:
+    """What is booked on the balances of a page of customers."""
+    customers, goes_on = holders(client, window, cursor.removeprefix(BALANCES), call)
     readings = [reading for customer in customers for reading in entries(client, customer, window, call)]
-    return Extract(readings, f"balances|{customers[-1]}" if goes_on else None)
-
-
-def _credit_memo_totals(client: Stripe, window: Window, call: Call) -> Sequence[Total]:
-    def balances() -> Iterator[Amount]:
-        after, goes_on = "", not _is_partial(client)
-        while goes_on:
-            customers, goes_on = holders(client, window, after, call)
-            for customer in customers:
-                yield from ((entry.currency or "", entry.total) for entry in entries(client, customer, window, call))
-            after = customers[-1] if customers else ""
-
-    def everything() -> Iterator[Amount]:
-        yield from _amounts("credit_memo", client, window, call)
-        yield from balances()
-
-    return tally(everything())
+    return readings, f"{BALANCES}{customers[-1]}" if goes_on else None
 
 
 # payments --------------------------------------------------------------------------------------------------------
@@ -345,7 +344,7 @@ EXTRACTS: dict[str, Callable[[Stripe, Window, str | None, Call], Extract]] = {
     **{kind: partial(_listed, kind) for kind in _LISTS},
     "credit_memo": _credit_memos,
 }
-TOTALS: dict[str, Callable[[Stripe, Window, Call], Sequence[Total]]] = {
-    **{kind: partial(_totals, kind) for kind in _LISTS},
-    "credit_memo": _credit_memo_totals,
+TOTALS: dict[str, Callable[[Stripe, Window, str | None, Call], Count]] = {
+    **{kind: partial(_count, kind) for kind in _LISTS},
+    "credit_memo": _count_credit_memos,
 }

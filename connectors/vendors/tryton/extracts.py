@@ -10,6 +10,7 @@ Totals list ids and amounts the other way, newest first, and are held against Tr
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date
@@ -17,8 +18,8 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from canonical.readings import Reading, Total, Window
-from connectors.sdk.contract import Extract
+from canonical.readings import Reading, Window
+from connectors.sdk.contract import Count, Extract
 from connectors.sdk.errors import Busy
 from connectors.sdk.http import Call
 from connectors.sdk.tallies import Amount, against, tally
@@ -57,27 +58,21 @@ def _extract(source: Source, client: TrytonClient, window: Window, cursor: str |
     return Extract(readings, str(rows[-1]["id"]) if len(rows) == PAGE else None)
 
 
-def _totals(source: Source, client: TrytonClient, window: Window, call: Call) -> Sequence[Total]:
+def _count(source: Source, client: TrytonClient, window: Window, cursor: str | None, call: Call) -> Count:
+    """The cursor holds the lowest id read, how many records there are by Tryton's own count, and how many were listed."""
     domain = source.domain(client, window)
-    counted = int(client.rpc(call, f"model.{source.model}.search_count", domain, write=False))
-    listed = 0
-
-    def below(before: int) -> list[Row]:
-        order = [["id", "DESC"]]
-        return client.search(call, source.model, [*domain, ["id", "<", before]], source.lean, order=order, limit=LEAN_PAGE)
-
-    def amounts() -> Iterator[Amount]:
-        nonlocal listed
-        before = FAR
-        while rows := below(before):
-            listed += len(rows)
-            before = rows[-1]["id"]
-            for row in rows:
-                yield from source.amounts(row, window)
-
-    told = tally(amounts())
+    if cursor:
+        before, counted, listed = json.loads(cursor)
+    else:
+        before, listed = FAR, 0
+        counted = int(client.rpc(call, f"model.{source.model}.search_count", domain, write=False))
+    below = [*domain, ["id", "<", before]]
+    rows = client.search(call, source.model, below, source.lean, order=[["id", "DESC"]], limit=LEAN_PAGE)
+    told, listed = tally(amount for row in rows for amount in source.amounts(row, window)), listed + len(rows)
+    if len(rows) == LEAN_PAGE:
+        return Count(told, json.dumps([rows[-1]["id"], counted, listed]))
     # Records may be of no kind or of several readings, so it is records that are counted.
-    return [*told, *against(counted, listed)]
+    return Count([*told, *against(counted, listed)], None)
 
 
 def _changed(window: Window, *more: Any) -> Domain:
@@ -297,6 +292,6 @@ SOURCES: Mapping[str, Source] = {
 EXTRACTS: dict[str, Callable[[TrytonClient, Window, str | None, Call], Extract]] = {
     kind: partial(_extract, source) for kind, source in SOURCES.items()
 }
-TOTALS: dict[str, Callable[[TrytonClient, Window, Call], Sequence[Total]]] = {
-    kind: partial(_totals, source) for kind, source in SOURCES.items()
+TOTALS: dict[str, Callable[[TrytonClient, Window, str | None, Call], Count]] = {
+    kind: partial(_count, source) for kind, source in SOURCES.items()
 }

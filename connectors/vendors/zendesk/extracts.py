@@ -7,20 +7,24 @@ minute and answer ten requests a minute. A ticket that shows no credit any more 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 
 from canonical.money import normal_currency
 from canonical.readings import Reading, Total, Window
-from connectors.sdk.contract import Extract
+from connectors.sdk.contract import Count, Extract
 from connectors.sdk.errors import Busy
 from connectors.sdk.http import Call
-from connectors.sdk.tallies import Amount, tally
+from connectors.sdk.tallies import added, tally
 from connectors.vendors.zendesk import mapping
 from connectors.vendors.zendesk.client import LISTED, Zendesk, objects
 from connectors.vendors.zendesk.fields import Json, custom, instant, need_identity, need_instant, typed, words
 from connectors.vendors.zendesk.reads import EXPORTED, SETTLED
+
+KEPT = 2000
+"""Credits that a cursor of the count carries."""
 
 
 def _start(window: Window) -> int:
@@ -45,21 +49,26 @@ def extract_credits(client: Zendesk, window: Window, cursor: str | None, call: C
     return Extract(readings, after)
 
 
-def total_credits(client: Zendesk, window: Window, call: Call) -> Sequence[Total]:
-    """Count and sum of the same tickets by the time-based export, which repeats tickets at the borders of its pages."""
-    amounts: dict[str, Amount] = {}
-    start = _start(window)
-    while True:
-        page = client.get(call, "/api/v2/incremental/tickets.json", start_time=start, per_page=EXPORTED)
-        for ticket in objects(page, "tickets"):
-            amounts.pop(need_identity(ticket), None)
-            if _is_shown(client, ticket, window):
-                reading = _credit(client, ticket)
-                amounts[reading.external_id] = reading.currency or "", reading.total
-        end = page.get("end_time")
-        if page.get("end_of_stream") is True or not isinstance(end, int) or end <= start:
-            return tally(amounts.values())
-        start = end
+def count_credits(client: Zendesk, window: Window, cursor: str | None, call: Call) -> Count:
+    """The same tickets by the time-based export, which repeats tickets at the borders of its pages, and those that change.
+
+    The cursor holds where the next page starts, and the latest KEPT credits that were counted, so that each counts once and
+    as it was last. One that was counted longer ago and changes meanwhile counts twice: then the source is read once more.
+    """
+    start, kept = json.loads(cursor) if cursor else (_start(window), {})
+    page = client.get(call, "/api/v2/incremental/tickets.json", start_time=start, per_page=EXPORTED)
+    told: list[Total] = []
+    for ticket in objects(page, "tickets"):
+        if before := kept.pop(need_identity(ticket), None):
+            told.append(Total(currency=before[0], count=-1, amount=-Decimal(before[1])))
+        if _is_shown(client, ticket, window):
+            reading = _credit(client, ticket)
+            kept[reading.external_id] = [reading.currency or "", str(reading.total or 0)]
+            told += tally([(reading.currency or "", reading.total)])
+    end = page.get("end_time")
+    if page.get("end_of_stream") is True or not isinstance(end, int) or end <= start:
+        return Count(added(told), None)
+    return Count(added(told), json.dumps([end, dict(list(kept.items())[-KEPT:])]))
 
 
 def _is_shown(client: Zendesk, ticket: Json, window: Window) -> bool:
@@ -103,13 +112,13 @@ def extract_parties(client: Zendesk, window: Window, cursor: str | None, call: C
     return Extract(readings, more if isinstance(more, str) else None)
 
 
-def total_parties(client: Zendesk, window: Window, call: Call) -> Sequence[Total]:
+def count_parties(client: Zendesk, window: Window, cursor: str | None, call: Call) -> Count:
     """Zendesk's own count, which it may keep for a day once it is beyond 100,000."""
     count = client.get(call, "/api/v2/organizations/count.json").get("count")
     value = count.get("value") if isinstance(count, dict) else None
     if not isinstance(value, int):
         raise Busy("an answer without a count", code="unreadable_answer")
-    return [Total(count=value)]
+    return Count([Total(count=value)], None)
 
 
 def _party(client: Zendesk, obj: Json) -> Reading:
@@ -124,7 +133,7 @@ EXTRACTS: dict[str, Callable[[Zendesk, Window, str | None, Call], Extract]] = {
     "support_credit": extract_credits,
     "party": extract_parties,
 }
-TOTALS: dict[str, Callable[[Zendesk, Window, Call], Sequence[Total]]] = {
-    "support_credit": total_credits,
-    "party": total_parties,
+TOTALS: dict[str, Callable[[Zendesk, Window, str | None, Call], Count]] = {
+    "support_credit": count_credits,
+    "party": count_parties,
 }
