@@ -10,8 +10,8 @@ from typing import Any
 
 from canonical.money import is_exact
 from canonical.readings import Reading, Total, Window
-from connectors.sdk.conformance import Kit, NonConformance, call, require
 from connectors.sdk.contract import Client, Connector
+from connectors.sdk.kit import Kit, NonConformance, call, require
 from connectors.sdk.tallies import added, tally
 
 PAGES_AT_MOST = 100

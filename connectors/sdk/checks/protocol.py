@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from connectors.sdk.conformance import Kit, NonConformance, call, require, secrets_of
 from connectors.sdk.contract import Client, Delivery
 from connectors.sdk.errors import BadSignature, Busy, Misconfigured, Refused, Unknown, VendorError
 from connectors.sdk.http import Call, Http
+from connectors.sdk.kit import Kit, NonConformance, call, require, secrets_of
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 AT = int(NOW.timestamp())

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
-from connectors.sdk.conformance import Kit, NonConformance, call, require
 from connectors.sdk.contract import Client, SourceEvent
 from connectors.sdk.errors import Refused
+from connectors.sdk.kit import Kit, NonConformance, call, require
 
 PAGES_AT_MOST = 100
 

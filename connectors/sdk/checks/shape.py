@@ -10,9 +10,9 @@ from typing import Any
 
 from canonical.events import EVENTS
 from canonical.types import OBJECTS
-from connectors.sdk.conformance import Kit, NonConformance, require
 from connectors.sdk.contract import WriteSafety
 from connectors.sdk.errors import BadPayload
+from connectors.sdk.kit import Kit, NonConformance, require
 
 BAD = "bad payload"
 """Stands for the objects of a sample that we must refuse to understand."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from connectors.sdk.conformance import Kit, NonConformance, Probe, call, require
 from connectors.sdk.contract import Client, Command
 from connectors.sdk.errors import Unknown
+from connectors.sdk.kit import Kit, NonConformance, Probe, call, require
 
 
 def once_by_key(kit: Kit) -> None:

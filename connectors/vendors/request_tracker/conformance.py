@@ -9,8 +9,8 @@ import orjson
 
 from canonical.commands import PostNote, WriteCase
 from canonical.types import CanonicalObject
-from connectors.sdk.conformance import Kit, Probe
 from connectors.sdk.errors import BadPayload
+from connectors.sdk.kit import Kit, Probe
 from connectors.vendors.request_tracker import CONNECTOR, SIGNATURE, events, mapping
 from connectors.vendors.request_tracker.client import PAGE, Credentials, Settings
 from connectors.vendors.request_tracker.commands import marker

@@ -10,8 +10,8 @@ import orjson
 
 from canonical.commands import PostNote, WriteCase
 from canonical.types import CanonicalObject
-from connectors.sdk.conformance import Kit, Probe
 from connectors.sdk.errors import BadPayload
+from connectors.sdk.kit import Kit, Probe
 from connectors.vendors.roundup import CONNECTOR, mapping
 from connectors.vendors.roundup.client import Credentials, Settings
 from connectors.vendors.roundup.commands import marker

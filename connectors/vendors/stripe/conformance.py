@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 
 from canonical.commands import AdjustBalance, CreditDocumentLine, IssueCreditNote, VoidCreditNote, WriteReference
-from connectors.sdk.conformance import Kit, Probe
 from connectors.sdk.errors import BadPayload
+from connectors.sdk.kit import Kit, Probe
 from connectors.sdk.signatures import sign_stripe
 from connectors.vendors.stripe import CONNECTOR
 from connectors.vendors.stripe.client import PAGE, Credentials, Settings

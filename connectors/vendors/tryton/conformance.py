@@ -21,8 +21,8 @@ from canonical.commands import (
     ReverseDocument,
 )
 from canonical.types import CanonicalObject
-from connectors.sdk.conformance import Kit, Probe
 from connectors.sdk.errors import BadPayload
+from connectors.sdk.kit import Kit, Probe
 from connectors.vendors.tryton import CONNECTOR, fake_deferring, mapping
 from connectors.vendors.tryton.client import Credentials, Settings, untag
 from connectors.vendors.tryton.extracts import PAGE as BULK

@@ -11,8 +11,8 @@ import orjson
 
 from canonical.commands import PostNote, WriteCase
 from canonical.types import CanonicalObject
-from connectors.sdk.conformance import Kit, Probe
 from connectors.sdk.errors import BadPayload
+from connectors.sdk.kit import Kit, Probe
 from connectors.vendors.zendesk import CONNECTOR, mapping
 from connectors.vendors.zendesk.client import LISTED, Credentials, Settings
 from connectors.vendors.zendesk.clock import in_order, key_of
