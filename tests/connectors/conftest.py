@@ -10,6 +10,7 @@ import stripe
 from connectors.vendors.stripe.fake import StripeTwin
 from tests.connectors.sink import Sink
 from tests.connectors.stripe_stories import sdk
+from tests.connectors.zendesk import desk  # noqa: F401
 
 
 @pytest.fixture

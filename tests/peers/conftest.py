@@ -11,6 +11,7 @@ from hub.demo.peers.request_tracker import PACKAGES, RequestTrackerInfo, Request
 from hub.demo.peers.roundup import RoundupPeer
 from hub.demo.peers.tryton import TrytonInfo
 from tests.connectors.sink import Sink
+from tests.peers.erp import erp, twin  # noqa: F401
 from tests.support import tryton
 from tests.support.tryton import STATE
 
