@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -16,6 +16,7 @@ import requests
 
 from canonical.commands import (
     EnsureParty,
+    PostCreditMemo,
     PostingLine,
     PostInvoice,
     RegisterPayment,
@@ -134,6 +135,17 @@ def invoice(erp: Erp, *lines: PostingLine, **changed: Any) -> PostInvoice:
     total = sum((each.net + each.tax for each in lines), Decimal(0))
     given = {"party": erp.party, "currency": "USD", "document_on": TODAY, "key": key()}
     return PostInvoice(lines=lines, total=total, **{**given, **changed})
+
+
+def served(net: str, first: date, last: date) -> PostingLine:
+    """A line that is deferred over those days."""
+    return line(net, product_code="PLAN", deferred_account="2.2.2", service_from=first, service_to=last)
+
+
+def credit_memo(erp: Erp, *lines: PostingLine, **changed: Any) -> PostCreditMemo:
+    total = sum((each.net + each.tax for each in lines), Decimal(0))
+    given = {"party": erp.party, "currency": "USD", "document_on": TODAY, "key": key()}
+    return PostCreditMemo(lines=lines, total=total, **{**given, **changed})
 
 
 def paid(erp: Erp, posted: Written, amount: str, **changed: Any) -> RegisterPayment:

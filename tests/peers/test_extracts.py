@@ -22,11 +22,11 @@ from connectors.vendors.stripe.client import Stripe
 from connectors.vendors.stripe.fake import StripeTwin
 from connectors.vendors.tryton import CONNECTOR as TRYTON
 from tests.connectors.stripe_stories import ours, sdk, subscribe
+from tests.peers.erp import Erp, credit_memo, invoice, line, paid, reversal, served
 from tests.peers.test_localstripe import peer as localstripe  # noqa: F401
 from tests.peers.test_request_tracker import Rt, rt  # noqa: F401
 from tests.peers.test_request_tracker import block as rt_block
 from tests.peers.test_roundup import Desk, block, desk  # noqa: F401
-from tests.peers.test_tryton import Erp, credit_memo, erp, invoice, line, paid, reversal, served, twin  # noqa: F401
 
 TODAY = datetime.now(UTC).date()
 

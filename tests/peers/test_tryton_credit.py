@@ -14,14 +14,13 @@ import pytest
 
 from canonical.commands import (
     PostCreditMemo,
-    PostingLine,
     Written,
 )
 from canonical.types import CreditMemo, Invoice, InvoiceStatus
 from connectors.sdk.errors import Refused, VendorError
 from connectors.vendors.tryton import settling
 from hub.engine import crash
-from tests.peers.erp import TODAY, Erp, Lossy, at_once, invoice, key, line, paid, reversal, until_not_busy
+from tests.peers.erp import TODAY, Erp, Lossy, at_once, credit_memo, invoice, key, line, paid, reversal, served, until_not_busy
 
 
 def test_a_credit_memo_names_the_invoice_it_credits(erp: Erp) -> None:
@@ -44,17 +43,6 @@ def test_a_credit_on_account_names_no_invoice(erp: Erp) -> None:
     memo: CreditMemo = erp.fetch("credit_memo", written.external_id)
     assert memo.invoice is None
     assert (memo.total, memo.currency) == (Decimal(10), "EUR")
-
-
-def served(net: str, first: date, last: date) -> PostingLine:
-    """A line that is deferred over those days."""
-    return line(net, product_code="PLAN", deferred_account="2.2.2", service_from=first, service_to=last)
-
-
-def credit_memo(erp: Erp, *lines: PostingLine, **changed: Any) -> PostCreditMemo:
-    total = sum((each.net + each.tax for each in lines), Decimal(0))
-    given = {"party": erp.party, "currency": "USD", "document_on": TODAY, "key": key()}
-    return PostCreditMemo(lines=lines, total=total, **{**given, **changed})
 
 
 def recognised(erp: Erp, documents: Sequence[Written], until: date) -> dict[str, Decimal]:

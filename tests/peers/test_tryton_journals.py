@@ -1,4 +1,3 @@
-# ruff: noqa: F811
 """Journal entries in Tryton, asked of the twin and of a real Tryton: what corrects a schedule of revenue shows in the ledger."""
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from canonical.commands import JournalLine, PostJournal, Written
 from canonical.readings import Reading, Window
 from connectors.sdk.errors import Refused, VendorError
 from connectors.vendors.tryton import CONNECTOR
-from tests.peers.test_tryton import TODAY, Erp, Lossy, at_once, erp, invoice, key, served, twin, until_not_busy  # noqa: F401
+from tests.peers.erp import TODAY, Erp, Lossy, at_once, invoice, key, served, until_not_busy
 
 TWO_CENTS = Decimal("0.02")
 FIRST = date(TODAY.year, 2, 1) if TODAY.month == 1 else TODAY.replace(day=1)
