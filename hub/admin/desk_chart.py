@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -108,7 +109,9 @@ def total(intervals: Iterable[Interval]) -> timedelta:
 
 
 def length(time: timedelta) -> str:
-    """A length of time in words: '2 d 3 h', '4 h 05 min', '12 min'."""
+    """A length of time in words: '2 d 3 h', '4 h 05 min', '12 min', '20 s'."""
+    if timedelta(0) < time < timedelta(minutes=1):
+        return f"{math.ceil(time.total_seconds())} s"
     minutes = round(time.total_seconds() / 60)
     days, hours, rest = minutes // 1440, minutes % 1440 // 60, minutes % 60
     if days:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ PROMISES = {"first_response": "First response", "resolution": "Resolution", "upt
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """A promise of the service terms: what was due, what happened, and its picture."""
+    """A promise of the service terms: what was due, what happened ('' so far: it runs on), and its picture."""
 
     title: str
     target: str
@@ -174,7 +175,7 @@ def _promise(said: dict[str, Any], events: Sequence[tuple[datetime, str]], at: d
         chart = draw(intervals, allowed, started, stopped or max([at, *(end for _, end in intervals)]), events)
     late = "" if not missed else in_minutes(missed) if minutes else f"{missed.normalize():f} percentage points"
     return Promise(
-        PROMISES.get(what, what), unit(target), unit(actual) if actual is not None else "not yet", late, chart,
+        PROMISES.get(what, what), unit(target), unit(actual), late, chart,
         [str(line) for line in said.get("explanation", [])],
     )  # fmt: skip
 
@@ -334,9 +335,11 @@ def _interval(pair: Any) -> tuple[datetime | None, datetime | None]:
 
 
 def in_minutes(value: Decimal | None) -> str:
-    """Minutes as hours and minutes."""
+    """Minutes as hours and minutes; below one, as seconds."""
     if value is None:
         return ""
+    if 0 < value < 1:
+        return f"{math.ceil(value * 60)} s"
     hours, rest = divmod(round(value), 60)
     return f"{hours} h {rest:02} min" if hours else f"{rest} min"
 

@@ -94,6 +94,17 @@ def test_counts_and_money_on_top_agree_with_the_lists(ground: None, login: Login
     assert dict(tabs["held"].money) == {"USD": Decimal(100)}
 
 
+def test_a_promise_that_runs_on_is_not_called_kept_and_less_than_a_minute_is_told_in_seconds(ground: None, login: Login) -> None:
+    credit = data.computed(timedelta(seconds=20))
+    resolution = next(said for said in credit.calculation["assessment"]["promises"] if said["what"] == "resolution")
+    running = {**resolution, "what": "first_response", "actual": None, "missed_by": "0", "stopped": None}
+    told = {**credit.calculation, "assessment": {**credit.calculation["assessment"], "promises": [resolution, running]}}
+    Credit.objects.filter(pk=credit.pk).update(calculation=told)
+    page = login(roles.FINANCE).get(data.url(credit)).content.decode()
+    assert "missed by 20 s" in page and "too late 20 s" in page
+    assert "First response: not over yet" in page and "First response: kept" not in page
+
+
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
