@@ -159,8 +159,10 @@ def _part(calculation: Any, name: str) -> dict[str, Any]:
 
 
 def promises(credit: Credit, events: Sequence[tuple[datetime, str]], at: datetime) -> list[Promise]:
-    """The promises of the assessment the credit was computed from, as it was stored then."""
-    return [_promise(said, events, at) for said in _part(credit.calculation, "assessment").get("promises", [])]
+    """The promises of the assessment the credit was computed from, as it was stored then: nobody counted any further."""
+    assessment = _part(credit.calculation, "assessment")
+    judged = moment(assessment.get("at")) or at
+    return [_promise(said, events, judged) for said in assessment.get("promises", [])]
 
 
 def _promise(said: dict[str, Any], events: Sequence[tuple[datetime, str]], at: datetime) -> Promise:

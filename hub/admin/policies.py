@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern, path
 from unfold.widgets import INPUT_CLASSES
 
-from hub.admin.rules import RULE_STATES, RuleAdmin
+from hub.admin.rules import AS_WRITTEN, RULE_STATES, RuleAdmin
 from hub.admin_ui import Choices, TabularInline, money, when
 from hub.credits import replay
 from hub.credits.models import ApprovalRule, ApproverLimit, BusinessCalendar, CreditPolicy, CreditRule, Reason, SlaTerms
@@ -50,6 +50,7 @@ class CreditRuleInline(TabularInline):  # type: ignore[type-arg]
     model = CreditRule
     extra = 0
     hide_title = True
+    formfield_overrides = AS_WRITTEN
     fields = ("code", "reason", "tier", "at_least", "below", "percent", "fixed", "fixed_currency", "needs_evidence")
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:

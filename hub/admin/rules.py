@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
+from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from import_export.admin import ImportExportMixin
 from import_export.formats.base_formats import CSV
 from unfold.contrib.import_export.forms import ExportForm, ImportForm
+from unfold.widgets import UnfoldAdminDecimalFieldWidget
 
 from hub import rulebook
 from hub.admin.rule_files import AccountingRuleResource, MappingResource
@@ -19,6 +23,16 @@ from hub.admin_ui import Choices, EditAdmin, Problem, badge, button, link, url_o
 from hub.models import AccountingRule, CodeMapping
 
 VALIDITY = ("valid_from", "valid_to")
+
+
+class PlainDecimal(UnfoldAdminDecimalFieldWidget):  # type: ignore[misc]
+    """A number as people write it: without the zeros that the column keeps behind it."""
+
+    def format_value(self, value: Any) -> str | None:
+        return f"{value.normalize():f}" if isinstance(value, Decimal) else super().format_value(value)
+
+
+AS_WRITTEN: Mapping[type[models.Field[Any, Any]], Mapping[str, Any]] = {models.DecimalField: {"widget": PlainDecimal}}
 
 
 class RuleForm(forms.ModelForm[Any]):
@@ -39,6 +53,7 @@ class RuleAdmin(EditAdmin):
     """What all kinds of dated rule share."""
 
     form = RuleForm
+    formfield_overrides = AS_WRITTEN
     change_form_outer_before_template = "admin/tieout/rule.html"
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
