@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from django.utils.dateparse import parse_datetime
 
 from canonical.models import CaseClock, ExternalRef, Invoice, Transition
 from canonical.money import quantum
-from hub.admin.desk_chart import Chart, draw
+from hub.admin.desk_chart import Chart, draw, length
 from hub.admin.desk_words import Elsewhere, elsewhere, standing, sums
 from hub.admin_ui import link, money
 from hub.audit.models import AuditEntry
@@ -341,7 +340,7 @@ def in_minutes(value: Decimal | None) -> str:
     if value is None:
         return ""
     if 0 < value < 1:
-        return f"{math.ceil(value * 60)} s"
+        return length(timedelta(minutes=float(value)))
     hours, rest = divmod(round(value), 60)
     return f"{hours} h {rest:02} min" if hours else f"{rest} min"
 

@@ -174,7 +174,7 @@ def compute(claim: Claim, *, at: datetime, besides: Credit | None = None, booked
     row = rows.in_force(entity, on)
     if row is None:
         raise NotReady(f"No credit policy of {entity} is in force on {on}.")
-    facts = _facts(claim, agreed, since, at, entity, besides)
+    facts = _facts(claim, agreed, entitling.billed(agreed, on) if agreed else None, since, at, entity, besides)
     decision = policy.decide(rows.load(row), facts)
     if decision.refused or decision.amount <= 0:
         raise NotOpened(f"Nothing is due: {decision.refused or 'it comes to nothing'}.", decision.explanation)
@@ -183,16 +183,16 @@ def compute(claim: Claim, *, at: datetime, besides: Credit | None = None, booked
 
 
 def _facts(
-    claim: Claim, agreed: Subscription | None, since: datetime, at: datetime, entity: LegalEntity, besides: Credit | None
-) -> policy.Facts:
-    local = at.astimezone(ZoneInfo(entity.timezone))
+    claim: Claim, agreed: Subscription | None, billed: policy.Billed | None, since: datetime, at: datetime, entity: LegalEntity,
+    besides: Credit | None,
+) -> policy.Facts:  # fmt: skip
     monthly = entitling.monthly_value(agreed) if agreed else None
-    on = since.astimezone(ZoneInfo(entity.timezone)).date()
     currency = claim.currency or (agreed.currency if agreed else claim.invoice.currency if claim.invoice else "")
     if not currency:
         raise NotOpened("Nobody says which subscription or invoice is affected, nor in which currency the credit shall be.")
     given = duplicates.standing().filter(party=claim.party, currency=currency, submitted_at__lte=at)
     given = given.exclude(pk=besides.pk) if besides else given
+    local = at.astimezone(ZoneInfo(entity.timezone))
     year = local.replace(month=1, day=1, hour=0, minute=0, second=0, microsecond=0)
 
     def sum_of(which: Q) -> Decimal:
@@ -203,8 +203,7 @@ def _facts(
         currency=currency, missed=claim.assessment.missed_by if claim.assessment else {},
         reason="" if claim.origin == Credit.Origin.SLA else claim.reason,
         tier=_tier(claim, since),
-        tags=frozenset(claim.case.tags) if claim.case else frozenset(), monthly=monthly,
-        billed=entitling.billed(agreed, on) if agreed else None, requested=claim.amount,
+        tags=frozenset(claim.case.tags) if claim.case else frozenset(), monthly=monthly, billed=billed, requested=claim.amount,
         has_evidence=bool(claim.evidence.strip()),
         given_case=sum_of(Q(case=claim.case)) if claim.case else Decimal(0),
         given_month=sum_of(Q(submitted_at__gte=year.replace(month=local.month))),

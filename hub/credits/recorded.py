@@ -13,6 +13,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from itertools import islice
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from django.db.models import Exists, OuterRef, Prefetch, Sum
 
@@ -21,7 +22,7 @@ from canonical.money import Money
 from hub.credits import duplicates, entitling, sla
 from hub.credits.models import Credit
 from hub.credits.models.credit import OVER
-from hub.credits.policy import Facts
+from hub.credits.policy import Billed, Facts
 from hub.credits.rows import NoCalendar, Promises
 
 CHUNK = 2000
@@ -170,7 +171,7 @@ def _judged(
         return None
     facts = Facts(
         currency=agreed.currency, missed=found.missed_by, tier=plan, tags=frozenset(case.tags),
-        monthly=entitling.value_of(agreed.items.all(), agreed.currency), billed=customers.billings.of(agreed.pk, on),
+        monthly=entitling.value_of(agreed.items.all(), agreed.currency), billed=customers.billed(agreed, case),
     )  # fmt: skip
     assert case.party_id is not None
     return Item(
@@ -221,9 +222,9 @@ class _Customers:
         for row in Entitlement.objects.filter(party__in=parties, active=True).exclude(plan=""):
             self._entitled[row.party_id].append(row)
         self._agreed: dict[int, list[Subscription]] = defaultdict(list)
-        for agreed in _with_items(Subscription.objects.filter(party__in=parties).order_by("pk")):
+        for agreed in _with_items(Subscription.objects.filter(party__in=parties).select_related("legal_entity").order_by("pk")):
             self._agreed[agreed.party_id].append(agreed)
-        self.billings = entitling.Billings([agreed.pk for known in self._agreed.values() for agreed in known])
+        self._billings = entitling.Billings([agreed.pk for known in self._agreed.values() for agreed in known])
         named = {case.subscription for case in cases if case.subscription}
         refs = ExternalRef.objects.filter(
             kind="subscription", object_kind="subscription", external_id__in=named, state="active", connection__role="billing"
@@ -250,6 +251,11 @@ class _Customers:
         running = self._running(case)
         of_plan = [agreed for agreed in running if plan in _families(agreed)] or running
         return of_plan[0] if len(of_plan) == 1 else None
+
+    def billed(self, agreed: Subscription, case: SupportCase) -> Billed | None:
+        """What was billed a month on the day the case was opened, where the legal entity is."""
+        on = case.opened_at.astimezone(ZoneInfo(agreed.legal_entity.timezone)).date()
+        return self._billings.of(agreed.pk, on)
 
     def _running(self, case: SupportCase) -> list[Subscription]:
         at = case.opened_at

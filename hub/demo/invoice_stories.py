@@ -23,6 +23,8 @@ from hub.flows import sweep
 from hub.models import InboxEvent, ReviewItem, Step
 
 SETTLED, CONFIRMED, REVERSED = "settled", "confirmed", "reversed"
+SALES = 10
+"""Tries to catch a worker in the middle of posting."""
 RECORDED = "recorded"
 """Not booked: the hub has asked finance, and waits."""
 
@@ -57,8 +59,11 @@ class InvoiceStories:
     # acts ----------------------------------------------------------------------------------------------------
 
     def kill_a_worker(self) -> Sale:
-        """Sell, and kill whichever process posts the invoice while the call is on its way; sell again when it was too quick."""
-        while True:
+        """Sell, and kill whichever process posts the invoice while the call is on its way; sell again when it was too quick.
+
+        Raises TimeoutError when it always was.
+        """
+        for _ in range(SALES):
             sale = self.biller.sell("Contoso Ltd", self.catalog.plans["team-month-usd"], quantity=2, tax_rate=self.vat20)
             posts = Step.objects.filter(run__subject_id=sale.invoice, name="post", state__in=("running", "done"))
             step = wait_for(posts.all().first)
@@ -66,6 +71,7 @@ class InvoiceStories:
                 os.kill(int(step.worker.rpartition(":")[2]), signal.SIGKILL)
                 self.log(f"       killed worker {step.worker} during {step.name}")
                 return sale
+        raise TimeoutError(f"{SALES} invoices were posted before anybody saw the call")
 
     def deliver_five_times(self) -> Sale:
         """Sell, and deliver the webhook again and again, correctly signed."""

@@ -28,13 +28,20 @@ log = structlog.get_logger("reconciliation")
 
 READINGS = 2
 """How often a source is read before a difference is believed: something may have changed while it was paged through."""
-FIRST_PAGE: dict[str, Any] = {"cursor": None, "page": 1, "read": 0, "reading": 1, "is_last": False, "count": None}
-"""`count`, once the source has begun to count: where it goes on, how many pages that were, and what they came to."""
+FIRST_PAGE: dict[str, Any] = {"cursor": None, "page": 1, "read": 0, "reading": 1, "is_last": False}
+NOT_COUNTED: dict[str, Any] = {"cursor": None, "pages": 0, "sums": {}}
+"""The source's own count so far, `count` in the context: where it goes on, how many pages that were, and what they came to."""
 
 
 def name_of(connection: Connection, kind: str) -> str:
     """What progress calls a source."""
     return f"{connection.slug}/{kind}"
+
+
+def counted_of(run: Run) -> dict[str, Any]:
+    """What the source has counted before this run."""
+    so_far: dict[str, Any] = run.context.get("count") or NOT_COUNTED
+    return so_far
 
 
 def source_of(run: Run) -> Connection:
@@ -45,7 +52,7 @@ def source_of(run: Run) -> Connection:
 
 def page_request(run: Run) -> dict[str, Any] | None:
     """The page to read; none once the source counts."""
-    return None if run.context.get("count") else {name: run.context[name] for name in ("kind", "window", "cursor")}
+    return None if counted_of(run)["pages"] else {name: run.context[name] for name in ("kind", "window", "cursor")}
 
 
 def ask_page(connector: Connector, client: Any, asked: dict[str, Any], call: Call) -> Extract:
@@ -82,7 +89,7 @@ def periods_request(run: Run) -> dict[str, Any] | None:
     """Once a scan, of the ERP: which months are closed."""
     asks = (
         run.context["is_last"]
-        and not run.context.get("count")
+        and not counted_of(run)["pages"]
         and run.context["kind"] == "invoice"
         and source_of(run).spec.periods is not None
     )
@@ -109,7 +116,7 @@ def totals_request(run: Run) -> dict[str, Any] | None:
     """After the last page: the same window again, by another way."""
     if not run.context["is_last"]:
         return None
-    return {**{name: run.context[name] for name in ("kind", "window")}, "cursor": (run.context.get("count") or {}).get("cursor")}
+    return {"kind": run.context["kind"], "window": run.context["window"], "cursor": counted_of(run)["cursor"]}
 
 
 def ask_totals(connector: Connector, client: Any, asked: dict[str, Any], call: Call) -> Count | None:
@@ -119,11 +126,14 @@ def ask_totals(connector: Connector, client: Any, asked: dict[str, Any], call: C
 
 
 def certify(run: Run, count: Count | None) -> None:
-    """Compare, read once more when they differ, and sign what came of it; the last source begins the matching."""
+    """Add up what the source counts; at its end compare, read once more when they differ, and sign what came of it.
+
+    The last source begins the matching.
+    """
     scan = Scan.objects.get(pk=run.subject_id)
     if scan.state != "reading":
         return
-    source, kind, before = source_of(run), run.context["kind"], run.context.get("count") or {"pages": 0, "sums": {}}
+    source, kind, before = source_of(run), run.context["kind"], counted_of(run)
     there = storing.sums([*storing.totals(before["sums"]), *(count.totals if count else ())])
     pages = before["pages"] + 1
     if count is not None and count.cursor is not None:
@@ -136,7 +146,7 @@ def certify(run: Run, count: Count | None) -> None:
         storing.forget(scan.pk, source.pk, kind)
         again = run.context["reading"] + 1
         _progressed(run, read=0, pages=0, counted=0, reading=again)
-        _go_on(run, **{**FIRST_PAGE, "reading": again})
+        _go_on(run, **{**FIRST_PAGE, "reading": again, "count": NOT_COUNTED})
         return
     if not is_complete:
         why = "the source cannot count" if count is None else storing.differences(there, here)

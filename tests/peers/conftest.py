@@ -12,6 +12,7 @@ from hub.demo.peers.roundup import RoundupPeer
 from hub.demo.peers.tryton import TrytonInfo
 from tests.connectors.sink import Sink
 from tests.peers.erp import erp, twin  # noqa: F401
+from tests.peers.tracker import desk  # noqa: F401
 from tests.support import tryton
 from tests.support.tryton import STATE
 
@@ -33,8 +34,8 @@ def own_tryton() -> Iterator[TrytonInfo]:
 @pytest.fixture(scope="session")
 def rt_webhooks() -> Iterator[Sink]:
     """Takes the webhooks of `rt_peer`. To pass them on to a hub, send their body and headers as they came."""
-    with Sink() as sink:
-        yield sink
+    with Sink() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +58,9 @@ def roundup_peer() -> Iterator[RoundupPeer]:
         pytest.skip(str(reason))
     yield peer
     peer.stop()
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    with Sink() as running:
+        yield running

@@ -26,7 +26,7 @@ from tests.peers.erp import Erp, credit_memo, invoice, line, paid, reversal, ser
 from tests.peers.test_localstripe import peer as localstripe  # noqa: F401
 from tests.peers.test_request_tracker import Rt, rt  # noqa: F401
 from tests.peers.test_request_tracker import block as rt_block
-from tests.peers.test_roundup import Desk, block, desk  # noqa: F401
+from tests.peers.tracker import Desk, block
 
 TODAY = datetime.now(UTC).date()
 

@@ -49,7 +49,7 @@ def fetch_case(client: Roundup, external_id: str, call: Call) -> Sequence[Canoni
     journal = client.get(call, f"tieout/journal/{external_id}")
     messages = [row["id"] for row in issue.get("messages") or ()]
     first = client.item(call, "msg", min(messages, key=int), verbose="3") if messages else None
-    notes = _notes(client, external_id, call) if issue[client.settings.property("last_note")] else []
+    notes = _notes(client, external_id, call) if issue.get(client.settings.property("last_note")) else []
     case = mapping.case(client.settings, issue, journal, first, client.page_of(external_id), notes)
     return [case, _party(client, case.party or "", call)]
 
